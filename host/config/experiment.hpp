@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "split/split.hpp"
+
+namespace cdrzoo {
+
+/// How a continuous response becomes a label (binary task). Thresholds are fitted on the training rows of each fold.
+struct LabelRule {
+  std::string kind = "given";  ///< given | per_drug_median | per_drug_mean | fixed
+  double threshold = 0.0;      ///< fixed: value < threshold is 1
+};
+
+/// One [[model]] entry.
+struct ModelRequest {
+  std::string id;            ///< card id
+  std::string name;          ///< label in tables; defaults to id
+  nlohmann::json params = nlohmann::json::object();  ///< overrides
+  nlohmann::json assets = nlohmann::json::object();  ///< asset id -> path
+};
+
+/// Limits and resources of each worker.
+struct RunLimits {
+  int jobs = 0;             ///< workers at a time; 0 = cores / threads
+  int threads = 1;          ///< per worker
+  double timeout_s = 0;     ///< per cell; 0 = none
+  std::int64_t memory_mb = 0;  ///< per worker; 0 = none
+  std::string device = "cpu";  ///< cpu | cuda | cuda:N
+  bool save_models = false;
+};
+
+/// An experiment file (TOML, strict), resolved.
+struct Experiment {
+  std::filesystem::path path;
+  std::string name;
+  std::filesystem::path dataset;  ///< relative paths are relative to the experiment file
+  std::string task = "regression";  ///< regression | binary
+  LabelRule label;
+  bool shuffle_labels = false;  ///< negative control: permute the training targets within the fold
+  SplitSpec split;
+  std::vector<ModelRequest> models;
+  std::vector<std::uint64_t> seeds = {0};  ///< deterministic models run the first only
+  RunLimits run;
+  std::string refit = "train";  ///< train | train+val: what the final model of a cell is trained on
+  std::filesystem::path store;  ///< default: "<name>.store" beside the experiment file
+  std::string reference_model;  ///< significance is against this one; "" = the best
+  std::vector<std::string> table_metrics;  ///< empty = the task's defaults
+
+  [[nodiscard]] nlohmann::json to_json() const;  ///< canonical, defaults included
+};
+
+/// \throws UsageError "FILE:LINE: ..." naming the unknown key and the known ones.
+[[nodiscard]] Experiment load_experiment(const std::filesystem::path& path);
+
+}  // namespace cdrzoo

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace cdrzoo {
+
+using ParamValue = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>>;
+
+/// One hyperparameter as the card declares it (share/schemas/card.schema.json).
+struct ParamSpec {
+  std::string key;
+  std::string type;  ///< bool | int | real | str | enum | int_list | real_list
+  ParamValue default_value;
+  std::optional<double> min, max;
+  std::vector<std::string> choices;  ///< enum
+  std::string doc;
+  nlohmann::json when;  ///< null, or {"key": value}: the parameter acts only then
+  nlohmann::json tune;  ///< null, or {"low":..,"high":..,"log":bool} or {"choices":[..]}
+};
+
+/// A key with its resolved value; every key of the card is present, in the card's order.
+struct Param {
+  std::string key;
+  ParamValue value;
+};
+
+/// The metadata of one model (design D3). Strict: an unknown key is an error that names the known ones.
+struct Card {
+  std::string id, version, title, paper, licence;
+  std::vector<std::string> tasks;  ///< regression | binary | expression | expression_change
+  std::vector<ParamSpec> params;
+  std::vector<std::string> sample_blocks, drug_blocks;                    ///< needed
+  std::vector<std::string> optional_sample_blocks, optional_drug_blocks;  ///< used where the data set has them
+  std::vector<std::string> columns;     ///< optional observation columns: "dose", "time", "control", "drug_b", "domain"
+  bool early_stopping = false;          ///< asks for labelled early-stopping rows
+  std::string unlabelled_target = "no"; ///< no | optional | required
+  bool feature_names = false;
+  bool accepts_missing = false;  ///< NaN in dense blocks is handled; otherwise the host imputes with training means
+  bool transductive = false;
+  std::string determinism = "bitwise";  ///< bitwise | statistical | none
+  bool stochastic = false;              ///< another seed gives another model
+  bool probabilities = false;           ///< binary predictions are probabilities
+  double cancel_latency_s = 2.0;
+  std::vector<std::string> devices = {"cpu"};
+  std::vector<std::string> embeds;  ///< "sample", "drug"
+  struct Asset {
+    std::string id, sha256;
+    bool required = false;
+  };
+  std::vector<Asset> assets;
+
+  nlohmann::json json;  ///< as given
+
+  /// \p where names the source in errors ("card of baseline.ridge in /.../ridge.so").
+  [[nodiscard]] static Card parse(const std::string& text, const std::string& where);
+  /// Defaults merged with overrides, checked against type, range and choices.
+  /// \throws UsageError: unknown key (names the known ones), wrong type, out of range.
+  [[nodiscard]] std::vector<Param> resolve(const nlohmann::json& overrides) const;
+};
+
+[[nodiscard]] nlohmann::json to_json(const ParamValue& value);
+[[nodiscard]] nlohmann::json to_json(const std::vector<Param>& params);
+
+}  // namespace cdrzoo

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/dataset.hpp"
+
+namespace cdrzoo {
+
+/// What is unseen in the test rows (protocol 2).
+struct SplitSpec {
+  std::string kind;  ///< lpo | lco | ldo | lto | lso | lcdo | pairs811 | transfer | file
+  int folds = 5;
+  int repeats = 1;
+  std::uint64_t seed = 0;
+  std::string source;  ///< transfer: domain with training labels; else the domain to split ("" = all domains)
+  std::string target;  ///< transfer: domain of the test rows
+  /// transfer: the group of the inner folds on the source: "sample" (default) or "pair" (THERAPI's protocol)
+  std::string inner_group = "sample";
+  std::filesystem::path file;  ///< kind == "file": a split file to use as it is
+};
+
+/// Row indices (into Dataset::responses) of one fold, each sorted ascending.
+struct Fold {
+  int repeat = 0;
+  int fold = 0;
+  std::vector<std::int32_t> train;       ///< includes early_stop; a plugin that asks for early-stopping rows gets train minus early_stop
+  std::vector<std::int32_t> early_stop;  ///< subset of train, 1/8 of the training groups (pairs811: equals validation)
+  std::vector<std::int32_t> validation;  ///< for thresholds and model selection by the host; never in train
+  std::vector<std::int32_t> test;
+  std::vector<std::int32_t> unlabelled_samples;  ///< indices into Dataset::samples: the unlabelled pool of the target domain
+  std::int64_t n_discarded = 0;  ///< records in neither part (lcdo)
+  std::int64_t n_train_groups = 0;
+  std::int64_t n_test_groups = 0;
+  bool transductive = false;  ///< the unlabelled pool holds test entities
+};
+
+/// All folds of a data set under one spec, with everything needed to reproduce them elsewhere.
+struct Split {
+  SplitSpec spec;
+  std::string data_hash;  ///< of the data set that it indexes
+  std::string group_type; ///< "pair" | "sample" | "drug" | "tissue" | "scaffold" | "sample x drug"
+  std::vector<Fold> folds;
+  std::string hash;       ///< SHA-256 of the canonical JSON of all of the above
+
+  [[nodiscard]] const Fold& at(int repeat, int fold) const;
+};
+
+/// Makes the split that the spec describes. \p labelled: rows that take part (those with a usable target).
+/// \throws UsageError for an impossible spec; DataError when a fold would have < 10 test records or < 2 test groups.
+[[nodiscard]] Split make_split(const Dataset& dataset, const SplitSpec& spec, const std::vector<std::int32_t>& labelled);
+
+void write_split(const Split& split, const std::filesystem::path& path);  ///< JSON, atomically
+/// \throws DataError if the file is damaged or belongs to another data set, naming both hashes.
+[[nodiscard]] Split read_split(const std::filesystem::path& path, const Dataset& dataset);
+
+/// Throws std::logic_error unless train, validation and test are disjoint at record and at group level.
+void assert_disjoint(const Dataset& dataset, const Split& split);
+
+}  // namespace cdrzoo

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace cdrzoo {
+
+/// One row of a cell's predictions. `truth` is the host's; the plugin never saw it.
+struct PredictionTable {
+  std::vector<std::string> part;    ///< "validation" | "test"
+  std::vector<std::int32_t> record; ///< row of Dataset::responses
+  std::vector<std::string> sample, drug, tissue, domain;
+  std::vector<double> truth;
+  std::vector<double> prediction;   ///< NaN where status is not "ok"
+  std::vector<std::int32_t> status; ///< CDRZOO_ROW_*
+  [[nodiscard]] std::size_t size() const { return truth.size(); }
+};
+
+/// What is known of one finished cell; record.json on disk. Every field is a function of the cell except `timing`,
+/// `host` and `finished_at`.
+struct Record {
+  std::string key;
+  nlohmann::json key_inputs;
+  std::string model, model_name, model_version, variant, plugin_path, plugin_hash;
+  nlohmann::json params, card;
+  std::string dataset, dataset_hash, task;
+  std::vector<std::string> caveats;
+  nlohmann::json label_rule, split;  ///< split: {kind, folds, repeats, seed, hash, group_type, transductive, ...}
+  int repeat = 0, fold = 0;
+  std::uint64_t seed = 0;
+  std::string protocol;
+  /// ok | unsupported_entity | numeric | timeout | crash | oom | contract_violation | error | cancelled
+  std::string status = "ok";
+  std::string message;  ///< one sentence for a failure: stage, what happened
+  std::int64_t n_train = 0, n_validation = 0, n_test = 0, n_train_groups = 0, n_test_groups = 0;
+  nlohmann::json timing;  ///< seconds: load_s, create_s, fit_s, predict_s, total_s; peak_rss_mb
+  nlohmann::json host;    ///< threads, environment set for the worker, cpu, cdrzoo version
+  std::string finished_at;  ///< ISO 8601 UTC
+
+  [[nodiscard]] nlohmann::json to_json() const;
+  [[nodiscard]] static Record from_json(const nlohmann::json& json, const std::string& where);
+};
+
+/// Content-addressed results: <root>/cells/<key>/{record.json, predictions.h5, log.txt[, model.safetensors]}.
+/// A cell appears by one rename, whole or not at all; a run merges with another by copying cell folders.
+class Store {
+ public:
+  /// Creates the folders; removes temporary folders of dead runners. \throws IoError (read-only folder, full disk).
+  [[nodiscard]] static Store open(const std::filesystem::path& root);
+
+  [[nodiscard]] const std::filesystem::path& root() const { return root_; }
+  [[nodiscard]] bool has(const std::string& key) const;
+  /// A fresh temporary folder inside the store (same file system as the cells).
+  [[nodiscard]] std::filesystem::path new_temporary(const std::string& key) const;
+  /// Writes record and predictions into \p temporary (which may already hold log.txt and the like), syncs, and renames
+  /// the folder into place. If the cell exists already (another runner was faster) the temporary is dropped.
+  void commit(const std::filesystem::path& temporary, const Record& record, const PredictionTable& predictions) const;
+  void remove(const std::string& key) const;
+
+  [[nodiscard]] std::vector<std::string> keys() const;  ///< sorted
+  [[nodiscard]] Record record(const std::string& key) const;
+  [[nodiscard]] PredictionTable predictions(const std::string& key) const;
+
+  /// runs/<run_id>.json: the experiment and the cell keys of one run, for the report.
+  void write_run(const std::string& run_id, const nlohmann::json& experiment, const std::vector<std::string>& keys) const;
+  struct Run {
+    std::string id;
+    nlohmann::json experiment;
+    std::vector<std::string> keys;
+  };
+  [[nodiscard]] std::vector<Run> runs() const;  ///< oldest first
+
+ private:
+  std::filesystem::path root_;
+};
+
+}  // namespace cdrzoo
