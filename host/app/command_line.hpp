@@ -20,7 +20,8 @@ struct Usage {
 /// Parses the words of a command. Positional words go to the option \p positional (a vector<string>), if it is named.
 /// Prints help and returns nothing for --help. \throws UsageError that says what was wrong and how to see the help.
 [[nodiscard]] std::optional<po::variables_map> parse(const std::vector<std::string>& words, const Usage& usage,
-                                                     po::options_description options, const std::string& positional = "");
+                                                     po::options_description options,
+                                                     const std::string& positional = "");
 
 /// The only word of option \p name, or a UsageError that repeats the synopsis.
 [[nodiscard]] std::string single(const po::variables_map& values, const std::string& name, const Usage& usage);

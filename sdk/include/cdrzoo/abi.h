@@ -30,13 +30,12 @@ extern "C" {
 #define CDRZOO_ABI_MINOR 0u /* grows by one with each append-only change */
 
 /* First byte after field f of struct T. */
-#define CDRZOO_FIELD_END(T, f) (offsetof(T, f) + sizeof(((T *)0)->f))
+#define CDRZOO_FIELD_END(T, f) (offsetof(T, f) + sizeof(((T*)0)->f))
 /* Does the writer of *p define field f? Every read of a growable struct that came from the other side asks this for
  * fields that are younger than epoch.0. */
 #define CDRZOO_HAS(p, T, f) ((p) != NULL && (p)->size >= CDRZOO_FIELD_END(T, f))
 /* Element i of a span of T: walks with the writer's stride, never with sizeof. */
-#define CDRZOO_AT(span, T, i) \
-  ((const T *)(const void *)((const uint8_t *)(span).data + (uint64_t)(i) * (span).stride))
+#define CDRZOO_AT(span, T, i) ((const T*)(const void*)((const uint8_t*)(span).data + (uint64_t)(i) * (span).stride))
 
 /* ---- status: 0 is success, negative is an error, positive is a violation of the protocol ---- */
 typedef int32_t cdrzoo_status;
@@ -62,13 +61,13 @@ typedef int32_t cdrzoo_status;
 
 /* Borrowed text. FROZEN. */
 typedef struct cdrzoo_str {
-  const char *ptr;
+  const char* ptr;
   uint64_t len;
 } cdrzoo_str;
 
 /* Borrowed sequence of structs, `stride` bytes apart. FROZEN. */
 typedef struct cdrzoo_span {
-  const void *data;
+  const void* data;
   uint64_t count;
   uint32_t stride;
   uint32_t reserved;
@@ -89,7 +88,7 @@ typedef struct cdrzoo_span {
 typedef struct cdrzoo_array {
   int32_t dtype;
   int32_t rank;
-  const void *data;  /* NULL if and only if there are no elements; feature memory is 64-byte aligned */
+  const void* data;  /* NULL if and only if there are no elements; feature memory is 64-byte aligned */
   uint64_t bytes;    /* readable bytes from data on */
   int64_t shape[4];  /* unused axes are 0 */
   int64_t stride[4]; /* in elements, always explicit; the last used axis has stride 1 */
@@ -99,9 +98,10 @@ typedef struct cdrzoo_array {
 #define CDRZOO_ARRAY_HAS_NAN 1u /* missing values are present, as quiet NaN */
 
 /* ---- feature blocks: one named family of features of one kind of entity ---- */
-#define CDRZOO_BLOCK_DENSE 1  /* VALUES [rows, width] f32 or u8 */
-#define CDRZOO_BLOCK_CSR 2    /* ROWPTR i64 [rows+1], COLIDX i32 [nnz], VALUES f32 [nnz] */
-#define CDRZOO_BLOCK_CODES 3  /* categories: VALUES i32 [rows], -1 = unknown; levels are OFFSETS i64 [width+1], BYTES u8 */
+#define CDRZOO_BLOCK_DENSE 1 /* VALUES [rows, width] f32 or u8 */
+#define CDRZOO_BLOCK_CSR 2   /* ROWPTR i64 [rows+1], COLIDX i32 [nnz], VALUES f32 [nnz] */
+#define CDRZOO_BLOCK_CODES \
+  3 /* categories: VALUES i32 [rows], -1 = unknown; levels are OFFSETS i64 [width+1], BYTES u8 */
 #define CDRZOO_BLOCK_UTF8 4   /* one text per entity: OFFSETS i64 [rows+1], BYTES u8 */
 #define CDRZOO_BLOCK_GRAPHS 5 /* one small graph per entity, concatenated; see the NODE, EDGE and PAIR parts */
 
@@ -117,7 +117,8 @@ typedef struct cdrzoo_array {
 #define CDRZOO_PART_EDGEDST 14  /* i32 [edges] */
 #define CDRZOO_PART_EDGEFEAT 15 /* f32 [edges, features] */
 #define CDRZOO_PART_PAIRPTR 16  /* i64 [rows+1] */
-#define CDRZOO_PART_PAIRFEAT 17 /* f32 [sum of nodes^2, features]: per graph a row-major nodes x nodes matrix, e.g. distances */
+#define CDRZOO_PART_PAIRFEAT \
+  17 /* f32 [sum of nodes^2, features]: per graph a row-major nodes x nodes matrix, e.g. distances */
 
 /* One array of a block. GROWABLE. */
 typedef struct cdrzoo_part {
@@ -131,9 +132,9 @@ typedef struct cdrzoo_block {
   uint32_t size;
   int32_t kind; /* CDRZOO_BLOCK_* */
   cdrzoo_str name;
-  cdrzoo_str space; /* content hash of the ordered feature vocabulary: equal spaces mean equal columns */
-  int64_t rows;     /* equals the number of entities */
-  int64_t width;    /* features (DENSE, CSR, GRAPHS: per node) or levels (CODES); 0 for UTF8 */
+  cdrzoo_str space;  /* content hash of the ordered feature vocabulary: equal spaces mean equal columns */
+  int64_t rows;      /* equals the number of entities */
+  int64_t width;     /* features (DENSE, CSR, GRAPHS: per node) or levels (CODES); 0 for UTF8 */
   cdrzoo_span parts; /* of cdrzoo_part */
   cdrzoo_array feature_name_offsets; /* i64 [width+1]; empty unless the card asks for "feature_names" */
   cdrzoo_array feature_name_bytes;   /* u8 */
@@ -166,14 +167,15 @@ typedef struct cdrzoo_entities {
 /* GROWABLE. */
 typedef struct cdrzoo_column {
   uint32_t size;
-  int32_t role; /* CDRZOO_COLUMN_* */
+  int32_t role;       /* CDRZOO_COLUMN_* */
   cdrzoo_array array; /* rank 1 [n_obs]; indices are in range, the host has checked */
 } cdrzoo_column;
 
 /* A set of observations over entity tables. GROWABLE. Host-owned, read-only, valid until the operation returns.
  *
  * The entity tables hold exactly the entities that the observations refer to: statistics over "all rows of the table"
- * in fit are statistics over training entities. An unlabelled pool has one observation per sample and no DRUG column. */
+ * in fit are statistics over training entities. An unlabelled pool has one observation per sample and no DRUG column.
+ */
 typedef struct cdrzoo_view {
   uint32_t size;
   uint32_t flags;          /* CDRZOO_VIEW_* */
@@ -188,14 +190,15 @@ typedef struct cdrzoo_view {
 
 /* ---- typed values ---- */
 #define CDRZOO_VALUE_NONE 0
-#define CDRZOO_VALUE_BOOL 1 /* i: 0 or 1 */
-#define CDRZOO_VALUE_INT 2  /* i */
-#define CDRZOO_VALUE_REAL 3 /* f */
-#define CDRZOO_VALUE_STR 4  /* s */
-#define CDRZOO_VALUE_INTS 5 /* list: span of int64_t */
+#define CDRZOO_VALUE_BOOL 1  /* i: 0 or 1 */
+#define CDRZOO_VALUE_INT 2   /* i */
+#define CDRZOO_VALUE_REAL 3  /* f */
+#define CDRZOO_VALUE_STR 4   /* s */
+#define CDRZOO_VALUE_INTS 5  /* list: span of int64_t */
 #define CDRZOO_VALUE_REALS 6 /* list: span of double */
 
-/* A key with a value. GROWABLE. Parameters arrive in the order of the card, every key present, validated by the host. */
+/* A key with a value. GROWABLE. Parameters arrive in the order of the card, every key present, validated by the host.
+ */
 typedef struct cdrzoo_value {
   uint32_t size;
   int32_t type; /* CDRZOO_VALUE_* */
@@ -208,8 +211,9 @@ typedef struct cdrzoo_value {
 
 /* ---- the problem ---- */
 #define CDRZOO_TASK_REGRESSION 1
-#define CDRZOO_TASK_BINARY 2     /* labels 0 and 1 (1 = sensitive, responder); predictions are scores, larger = more positive */
-#define CDRZOO_TASK_EXPRESSION 3 /* the target is a treated expression profile over the GENE axis */
+#define CDRZOO_TASK_BINARY \
+  2 /* labels 0 and 1 (1 = sensitive, responder); predictions are scores, larger = more positive */
+#define CDRZOO_TASK_EXPRESSION 3        /* the target is a treated expression profile over the GENE axis */
 #define CDRZOO_TASK_EXPRESSION_CHANGE 4 /* the target is treated minus control */
 
 /* What a model is built for. GROWABLE. Fixed at create and load; every later view agrees with it. */
