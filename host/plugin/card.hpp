@@ -10,18 +10,23 @@
 
 namespace cdrzoo {
 
-using ParamValue = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>>;
+using ParamValue =
+    std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>>;
 
-/// One hyperparameter as the card declares it (share/schemas/card.schema.json).
+/// One hyperparameter as the card declares it (share/doc/card.md).
 struct ParamSpec {
   std::string key;
   std::string type;  ///< bool | int | real | str | enum | int_list | real_list
   ParamValue default_value;
-  std::optional<double> min, max;
+  std::optional<double> min, max;    ///< inclusive; of each element for lists
   std::vector<std::string> choices;  ///< enum
   std::string doc;
   nlohmann::json when;  ///< null, or {"key": value}: the parameter acts only then
   nlohmann::json tune;  ///< null, or {"low":..,"high":..,"log":bool} or {"choices":[..]}
+
+  /// Checks \p value against type, range and choices and converts it (an integer may stand for a real).
+  /// \throws UsageError "<where>: parameter <key> ..."
+  [[nodiscard]] ParamValue check(const nlohmann::json& value, const std::string& where) const;
 };
 
 /// A key with its resolved value; every key of the card is present, in the card's order.
@@ -37,9 +42,9 @@ struct Card {
   std::vector<ParamSpec> params;
   std::vector<std::string> sample_blocks, drug_blocks;                    ///< needed
   std::vector<std::string> optional_sample_blocks, optional_drug_blocks;  ///< used where the data set has them
-  std::vector<std::string> columns;     ///< optional observation columns: "dose", "time", "control", "drug_b", "domain"
-  bool early_stopping = false;          ///< asks for labelled early-stopping rows
-  std::string unlabelled_target = "no"; ///< no | optional | required
+  std::vector<std::string> columns;  ///< optional observation columns: "dose", "time", "control", "drug_b", "domain"
+  bool early_stopping = false;       ///< asks for labelled early-stopping rows
+  std::string unlabelled_target = "no";  ///< no | optional | required
   bool feature_names = false;
   bool accepts_missing = false;  ///< NaN in dense blocks is handled; otherwise the host imputes with training means
   bool transductive = false;
@@ -58,13 +63,17 @@ struct Card {
   nlohmann::json json;  ///< as given
 
   /// \p where names the source in errors ("card of baseline.ridge in /.../ridge.so").
+  /// \throws PluginError: one sentence.
   [[nodiscard]] static Card parse(const std::string& text, const std::string& where);
-  /// Defaults merged with overrides, checked against type, range and choices.
+  /// Defaults merged with overrides, checked against type, range and choices. Null stands for "no overrides".
   /// \throws UsageError: unknown key (names the known ones), wrong type, out of range.
   [[nodiscard]] std::vector<Param> resolve(const nlohmann::json& overrides) const;
+
+  [[nodiscard]] bool supports(const std::string& task) const;
 };
 
 [[nodiscard]] nlohmann::json to_json(const ParamValue& value);
+/// An object; keys in the card's order where the JSON type keeps it.
 [[nodiscard]] nlohmann::json to_json(const std::vector<Param>& params);
 
 }  // namespace cdrzoo
