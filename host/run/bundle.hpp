@@ -21,19 +21,19 @@ struct BundleView {
   std::vector<std::uint8_t> target_mask;  ///< [n_obs, n_targets], 1 = observed; empty = all observed
 };
 
-/// Means that replace missing values of one sample block in all views of a cell (see training_means).
+/// Means that replace missing values of one dense block in all views of a cell (see training_means).
 struct Imputation {
+  std::string axis;  ///< sample | drug
   std::string block;
   std::int64_t width = 0;
   std::vector<float> means;            ///< [tables, width]
-  std::vector<std::int32_t> table_of;  ///< [samples of the entities file]: row of `means`
+  std::vector<std::int32_t> table_of;  ///< [entities of the axis in the entities file]: row of `means`
 };
 
 /// Writes views.h5. Same input, same bytes.
 /// \param entities_hash the hash in the name of the entities file: part of the views' fingerprints
 void write_views(const std::filesystem::path& file, const std::vector<BundleView>& views, std::int64_t n_targets,
-                 std::int64_t n_samples, std::int64_t n_drugs, const std::vector<Imputation>& imputations,
-                 const std::string& entities_hash);
+                 const std::vector<Imputation>& imputations, const std::string& entities_hash);
 
 /// What goes into an entities file.
 struct EntitiesContent {
@@ -45,15 +45,19 @@ struct EntitiesContent {
 /// Writes <folder>/entities-<hash>.h5 unless it is there, by one rename. Returns its path.
 std::filesystem::path write_entities(const std::filesystem::path& folder, const EntitiesContent& content);
 
-/// Imputation tables of one dense sample block: for every domain that has training samples the mean of the observed
-/// values of each gene over the domain's training samples (each once); for a gene that is never observed there, and for
-/// the samples of other domains, the mean over all training samples; 0 for a gene never observed in training at all.
-[[nodiscard]] Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& sample_domain,
-                                        const std::vector<std::int32_t>& training_samples);
+/// Imputation tables of one dense f32 block: for every domain that has training entities the mean of the observed
+/// values of each feature over the domain's training entities (each once); for a feature that is never observed there,
+/// and for the entities of other domains, the mean over all training entities; 0 for one that is never observed in
+/// training. \param domain [block.rows]; drugs have no domain: all 0 \param training rows of the block that training
+/// observations refer to, each once
+[[nodiscard]] Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& domain,
+                                        const std::vector<std::int32_t>& training);
 
-/// The worker's input (design D5). Two HDF5 files and one JSON, all contiguous and aligned so that the worker maps them:
+/// The worker's input (design D5). Two HDF5 files and one JSON, all contiguous and aligned so that the worker maps
+/// them:
 ///   entities-<hash>.h5  feature blocks of all samples and drugs, written once per run, shared by every worker
-///   views.h5            index columns and training targets of one cell. The targets of validation and test rows are not
+///   views.h5            index columns and training targets of one cell. The targets of validation and test rows are
+///   not
 ///                       in it (refit = "train+val" trains on validation rows by definition: view "refit")
 ///   task.json           plugin, model, parameters, seed, limits
 /// share/doc/bundle.md describes the layout.

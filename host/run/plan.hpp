@@ -24,7 +24,8 @@ struct AssetFile {
 
 /// One cell of the benchmark: a model with its parameters on one fold with one seed.
 struct CellPlan {
-  /// SHA-256 over everything that may change the result (design D7), as hexadecimal digits. See key_inputs of make_plan.
+  /// SHA-256 over everything that may change the result (design D7), as hexadecimal digits. See key_inputs of
+  /// make_plan.
   std::string key;
   nlohmann::json key_inputs;  ///< what was hashed, canonical
   const ModelEntry* model = nullptr;
@@ -65,15 +66,15 @@ struct Targets {
   std::vector<double> threshold_per_drug;
   double fallback_threshold = 0;  ///< the rule over all training rows together; NaN when labels are given
 };
-/// Binary with a derived rule: rows with a value get their label from it; rows that carry a label and no value (patients)
-/// keep the given one. Thresholds see the values of `fold.train` only.
+/// Binary with a derived rule: rows with a value get their label from it; rows that carry a label and no value
+/// (patients) keep the given one. Thresholds see the values of `fold.train` only.
 [[nodiscard]] Targets make_targets(const Experiment& experiment, const Dataset& dataset, const Fold& fold);
 /// Rows that have a usable value for the task: what the split is made over.
 [[nodiscard]] std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset);
 
 /// The targets that models get to see: `targets.y`, or, with shuffle_labels (negative control), permuted among the rows
-/// of `fold.train` (and among early-stopping rows outside of it). The permutation is a function of split seed, repeat and
-/// fold, so all models of a fold see the same one. Truth stays `targets.y`.
+/// of `fold.train` (and among early-stopping and validation rows outside of it). The permutation is a function of split
+/// seed, repeat and fold, so all models of a fold see the same one. Truth stays `targets.y`.
 [[nodiscard]] std::vector<double> shown_targets(const Experiment& experiment, const Split& split, const Fold& fold,
                                                 const Targets& targets);
 

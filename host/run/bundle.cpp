@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/bundle.hpp"
+
+#include <cdrzoo/abi.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/hash.hpp"
+#include "base/random.hpp"
+#include "data/hdf5_file.hpp"
+#include "run/bundle_format.hpp"
+#include "run/features.hpp"
+
+namespace cdrzoo {
+namespace {
+
+using Rows = std::vector<std::int32_t>;
+
+// ---- entities file ----
+
+Hdf5Type hdf5_type(std::int32_t dtype) {
+  switch (dtype) {
+    case CDRZOO_F32: return Hdf5Type::f32;
+    case CDRZOO_F64: return Hdf5Type::f64;
+    case CDRZOO_I32: return Hdf5Type::i32;
+    case CDRZOO_I64: return Hdf5Type::i64;
+    case CDRZOO_U8: return Hdf5Type::u8;
+    case CDRZOO_U64: return Hdf5Type::u64;
+    default: throw std::logic_error("a feature block of dtype " + std::to_string(dtype) + " cannot be in a bundle");
+  }
+}
+
+const char* part_name(std::int32_t role) {
+  for (const auto& part : bundle::kParts)
+    if (part.role == role) return part.name;
+  throw std::logic_error("a feature block has a part of unknown role " + std::to_string(role));
+}
+
+void write_block(Hdf5Writer& file, const std::string& axis, const FeatureBlock& block) {
+  if (block.name.empty() || block.name.find('/') != std::string::npos)
+    throw DataError("the name \"" + block.name + "\" of a feature block is empty or has a slash in it");
+  const auto path = axis + "/blocks/" + block.name;
+  file.group(path);
+  file.attribute(path, "kind", std::int64_t{block.kind});
+  file.attribute(path, "rows", block.rows);
+  file.attribute(path, "width", block.width);
+  file.attribute(path, "space", block.space);
+  for (const auto& part : block.parts) {
+    const auto name = path + "/" + part_name(part.role);
+    file.write(name, hdf5_type(part.dtype), part.shape, part.data);
+    file.attribute(name, "has_nan", std::int64_t{part.has_nan ? 1 : 0});
+  }
+  if (block.feature_names.empty()) return;
+  std::vector<std::int64_t> offsets = {0};
+  std::string bytes;
+  for (const auto& feature : block.feature_names) {
+    bytes += feature;
+    offsets.push_back(static_cast<std::int64_t>(bytes.size()));
+  }
+  file.write(path + "/feature_name_offsets", offsets);
+  file.text(path + "/feature_name_bytes", bytes);
+}
+
+/// SplitMix64's output is a bijection of its counter, so keys are unique.
+std::vector<std::int64_t> entity_keys(std::int64_t count, std::uint64_t salt, const std::string& axis) {
+  const auto seed = derive_seed(salt, axis);
+  std::vector<std::int64_t> keys(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<std::int64_t>(splitmix64(seed, i));
+  return keys;
+}
+
+void write_axis(Hdf5Writer& file, const std::string& axis, std::int64_t count, std::uint64_t salt,
+                const std::vector<FeatureBlock>& blocks) {
+  file.group(axis);
+  file.write(axis + "/key", entity_keys(count, salt, axis));
+  for (const auto& block : blocks) {
+    if (block.rows != count) {
+      throw std::logic_error("block " + block.name + " has " + std::to_string(block.rows) + " rows for " +
+                             std::to_string(count) + " entities");
+    }
+    write_block(file, axis, block);
+  }
+}
+
+// ---- views file ----
+
+/// The entities that index columns refer to, ascending, and the columns as indices into that list.
+class Table {
+ public:
+  void add(const Rows& column) {
+    for (const auto row : column)
+      if (row >= 0) rows_.push_back(row);
+  }
+  void seal() {
+    std::sort(rows_.begin(), rows_.end());
+    rows_.erase(std::unique(rows_.begin(), rows_.end()), rows_.end());
+  }
+  [[nodiscard]] const Rows& rows() const { return rows_; }
+  [[nodiscard]] Rows local(const Rows& column) const {
+    Rows result(column.size());
+    std::transform(column.begin(), column.end(), result.begin(), [&](std::int32_t row) {
+      if (row < 0) return std::int32_t{-1};
+      return static_cast<std::int32_t>(std::lower_bound(rows_.begin(), rows_.end(), row) - rows_.begin());
+    });
+    return result;
+  }
+
+ private:
+  Rows rows_;
+};
+
+/// Writes the data sets of one view and hashes what it writes.
+class ViewFile {
+ public:
+  ViewFile(Hdf5Writer& file, const BundleView& view, const std::string& seed_text)
+      : file_(file), path_(view.name), n_(view.n_obs) {
+    file_.group(path_);
+    hash_.update(seed_text).update_le64(static_cast<std::uint64_t>(n_));
+  }
+
+  template <typename T>
+  void data(const std::string& name, const std::vector<T>& values, std::vector<std::int64_t> shape) {
+    file_.write(path_ + "/" + name, hdf5_type_of<T>(), shape, values.data());
+    hash_.update(name).update_le64(values.size()).update(values.data(), values.size() * sizeof(T));
+  }
+
+  template <typename T>
+  void column(const char* name, const std::vector<T>& values) {
+    if (values.empty() && n_ > 0) return;
+    if (static_cast<std::int64_t>(values.size()) != n_) {
+      throw std::logic_error("column " + std::string(name) + " of view " + path_ + " has " +
+                             std::to_string(values.size()) + " elements for " + std::to_string(n_) + " observations");
+    }
+    if (values.empty()) return;
+    data(std::string("column_") + name, values, {n_});
+  }
+
+  void finish() {
+    file_.attribute(path_, "n_obs", n_);
+    file_.attribute(path_, "fingerprint", hash_.hex().substr(0, 32));
+  }
+
+ private:
+  Hdf5Writer& file_;
+  std::string path_;
+  std::int64_t n_;
+  Sha256 hash_;
+};
+
+void write_view(Hdf5Writer& file, const BundleView& view, std::int64_t n_targets, const std::string& seed_text) {
+  Table samples, drugs;
+  samples.add(view.sample);
+  samples.add(view.control);
+  samples.seal();
+  drugs.add(view.drug);
+  drugs.add(view.drug_b);
+  drugs.seal();
+
+  ViewFile out(file, view, seed_text);
+  if (!view.sample.empty() || !view.control.empty())
+    out.data("sample_rows", samples.rows(), {static_cast<std::int64_t>(samples.rows().size())});
+  if (!view.drug.empty() || !view.drug_b.empty())
+    out.data("drug_rows", drugs.rows(), {static_cast<std::int64_t>(drugs.rows().size())});
+  out.column("sample", samples.local(view.sample));
+  out.column("drug", drugs.local(view.drug));
+  out.column("drug_b", drugs.local(view.drug_b));
+  out.column("control", samples.local(view.control));
+  out.column("dose", view.dose);
+  out.column("time", view.time);
+  out.column("weight", view.weight);
+  out.column("domain", view.domain);
+  out.column("batch", view.batch);
+  const auto cells = static_cast<std::size_t>(view.n_obs * n_targets);
+  for (const auto& [name, size] : {std::pair{"target", view.target.size()}, {"target_mask", view.target_mask.size()}}) {
+    if (size != 0 && size != cells) {
+      throw std::logic_error(std::string(name) + " of view " + view.name + " has " + std::to_string(size) +
+                             " elements, expected " + std::to_string(cells));
+    }
+  }
+  if (!view.target.empty()) out.data("target", view.target, {view.n_obs, n_targets});
+  if (!view.target_mask.empty()) out.data("target_mask", view.target_mask, {view.n_obs, n_targets});
+  out.finish();
+}
+
+// ---- one cell ----
+
+Rows difference(const Rows& a, const Rows& b) {
+  Rows out;
+  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+  return out;
+}
+
+Rows united(const Rows& a, const Rows& b) {
+  Rows out;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+  return out;
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::vector<std::string> known_of(const std::vector<std::string>& needed, const std::vector<std::string>& optional,
+                                  const std::set<std::string>& present) {
+  std::vector<std::string> names = needed;
+  for (const auto& name : optional)
+    if (present.count(name) > 0 && !contains(names, name)) names.push_back(name);
+  return names;
+}
+
+/// Makes views of response rows.
+class RowSelector {
+ public:
+  RowSelector(const Plan& plan, const Card& card)
+      : dataset_(*plan.dataset),
+        domain_code_(domain_codes(*plan.dataset, plan.split->spec.source, plan.split->spec.target)),
+        with_domain_(contains(card.columns, "domain")) {}
+
+  [[nodiscard]] BundleView rows(const std::string& name, const Rows& rows) const {
+    BundleView view;
+    view.name = name;
+    view.n_obs = static_cast<std::int64_t>(rows.size());
+    for (const auto row : rows) {
+      const auto r = static_cast<std::size_t>(row);
+      view.sample.push_back(dataset_.responses.sample[r]);
+      view.drug.push_back(dataset_.responses.drug[r]);
+      if (with_domain_) view.domain.push_back(domain_of(dataset_.responses.sample[r]));
+    }
+    return view;
+  }
+
+  [[nodiscard]] BundleView labelled(const std::string& name, const Rows& part, const std::vector<double>& y) const {
+    auto view = rows(name, part);
+    view.target.reserve(part.size());
+    for (const auto row : part) {
+      const double target = y[static_cast<std::size_t>(row)];
+      if (!std::isfinite(target)) {
+        throw DataError("record " + std::to_string(row) + " of data set " + dataset_.name +
+                        " is a training row and has no value for this task");
+      }
+      view.target.push_back(static_cast<float>(target));
+    }
+    return view;
+  }
+
+  [[nodiscard]] BundleView pool(const Rows& samples) const {
+    BundleView view;
+    view.name = "unlabelled";
+    view.n_obs = static_cast<std::int64_t>(samples.size());
+    view.sample = samples;
+    if (with_domain_)
+      for (const auto sample : samples) view.domain.push_back(domain_of(sample));
+    return view;
+  }
+
+ private:
+  [[nodiscard]] std::int32_t domain_of(std::int32_t sample) const {
+    return domain_code_[static_cast<std::size_t>(dataset_.samples.domain[static_cast<std::size_t>(sample)])];
+  }
+
+  const Dataset& dataset_;
+  std::vector<std::int32_t> domain_code_;
+  bool with_domain_;
+};
+
+Rows unique_of(Rows column) {
+  std::sort(column.begin(), column.end());
+  column.erase(std::unique(column.begin(), column.end()), column.end());
+  return column;
+}
+
+bool has_missing(const FeatureBlock& block) {
+  return block.kind == CDRZOO_BLOCK_DENSE &&
+         std::any_of(block.parts.begin(), block.parts.end(), [](const auto& part) { return part.has_nan; });
+}
+
+Rows in_query_order(const Rows& rows, std::uint64_t seed) {
+  Rows out;
+  out.reserve(rows.size());
+  for (const auto position : query_order(rows, seed)) out.push_back(rows[static_cast<std::size_t>(position)]);
+  return out;
+}
+
+nlohmann::json typed_params(const std::vector<Param>& params) {
+  static constexpr const char* kTypes[] = {"bool", "int", "real", "str", "int_list", "real_list"};
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& param : params)
+    list.push_back({{"key", param.key}, {"type", kTypes[param.value.index()]}, {"value", to_json(param.value)}});
+  return list;
+}
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) throw IoError("cannot write " + path.string() + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+std::filesystem::path write_entities(const std::filesystem::path& folder, const EntitiesContent& content) {
+  const auto path = folder / ("entities-" + content.hash + ".h5");
+  if (std::filesystem::exists(path)) return path;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw IoError("cannot create " + folder.string() + ": " + error.message());
+  Hdf5Writer file(path);
+  file.attribute("/", "format", bundle::kEntitiesFormat);
+  file.attribute("/", "version", bundle::kVersion);
+  file.attribute("/", "hash", content.hash);
+  write_axis(file, "/sample", content.n_samples, content.key_salt, content.sample_blocks);
+  write_axis(file, "/drug", content.n_drugs, content.key_salt, content.drug_blocks);
+  if (content.n_genes > 0) write_axis(file, "/gene", content.n_genes, content.key_salt, {});
+  file.commit();
+  return path;
+}
+
+void write_views(const std::filesystem::path& path, const std::vector<BundleView>& views, std::int64_t n_targets,
+                 const std::vector<Imputation>& imputations, const std::string& entities_hash) {
+  Hdf5Writer file(path);
+  file.attribute("/", "format", bundle::kViewsFormat);
+  file.attribute("/", "version", bundle::kVersion);
+  file.attribute("/", "n_targets", n_targets);
+  file.attribute("/", "entities", entities_hash);
+  // What entity rows mean is part of what a view is: it seeds the fingerprints.
+  Sha256 meaning;
+  meaning.update(entities_hash);
+  for (const auto& imputation : imputations) {
+    const auto name = "/imputation/" + imputation.axis + "/" + imputation.block;
+    const auto tables =
+        static_cast<std::int64_t>(imputation.means.size()) / std::max<std::int64_t>(imputation.width, 1);
+    file.group(name);
+    file.write(name + "/means", Hdf5Type::f32, {tables, imputation.width}, imputation.means.data());
+    file.write(name + "/table_of", imputation.table_of);
+    meaning.update(name)
+        .update(imputation.means.data(), imputation.means.size() * sizeof(float))
+        .update(imputation.table_of.data(), imputation.table_of.size() * sizeof(std::int32_t));
+  }
+  const auto seed_text = meaning.hex();
+  for (const auto& view : views) write_view(file, view, n_targets, seed_text);
+  file.commit();
+}
+
+Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& domain,
+                          const std::vector<std::int32_t>& training) {
+  const auto values = std::find_if(block.parts.begin(), block.parts.end(),
+                                   [](const auto& part) { return part.role == CDRZOO_PART_VALUES; });
+  if (values == block.parts.end() || values->dtype != CDRZOO_F32)
+    throw std::logic_error("block " + block.name + " is not dense float32 and cannot be imputed");
+  const auto* data = static_cast<const float*>(values->data);
+  const auto width = static_cast<std::size_t>(block.width);
+
+  std::map<std::int32_t, std::size_t> table_of_domain;  // domains with training entities; table 0 is all of them
+  for (const auto row : training)
+    table_of_domain.emplace(domain[static_cast<std::size_t>(row)], table_of_domain.size() + 1);
+  const std::size_t tables = 1 + table_of_domain.size();
+  std::vector<double> sum(tables * width), count(tables * width);
+  for (const auto row : training) {
+    const float* features = data + static_cast<std::size_t>(row) * width;
+    const std::size_t own = table_of_domain.at(domain[static_cast<std::size_t>(row)]) * width;
+    for (std::size_t j = 0; j < width; ++j) {
+      if (std::isnan(features[j])) continue;
+      for (const std::size_t cell : {j, own + j}) {
+        sum[cell] += static_cast<double>(features[j]);
+        count[cell] += 1;
+      }
+    }
+  }
+
+  Imputation result;
+  result.block = block.name;
+  result.width = block.width;
+  result.means.resize(tables * width);
+  for (std::size_t t = 0; t < tables; ++t) {
+    for (std::size_t j = 0; j < width; ++j) {
+      const std::size_t cell = count[t * width + j] > 0 ? t * width + j : j;
+      result.means[t * width + j] = count[cell] > 0 ? static_cast<float>(sum[cell] / count[cell]) : 0.0F;
+    }
+  }
+  result.table_of.resize(static_cast<std::size_t>(block.rows), 0);
+  for (std::size_t row = 0; row < result.table_of.size(); ++row) {
+    const auto found = table_of_domain.find(domain[row]);
+    if (found != table_of_domain.end()) result.table_of[row] = static_cast<std::int32_t>(found->second);
+  }
+  return result;
+}
+
+BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder) : plan_(&plan) {
+  const auto& dataset = *plan.dataset;
+  const auto codes = domain_codes(dataset, plan.split->spec.source, plan.split->spec.target);
+  const Features features(dataset, codes);
+
+  // Only what some model of the plan asks for.
+  std::set<std::string> sample_names, drug_names;
+  for (const auto& cell : plan.cells) {
+    const auto& card = cell.model->card;
+    for (const auto* names : {&card.sample_blocks, &card.optional_sample_blocks})
+      sample_names.insert(names->begin(), names->end());
+    for (const auto* names : {&card.drug_blocks, &card.optional_drug_blocks})
+      drug_names.insert(names->begin(), names->end());
+  }
+  EntitiesContent content;
+  content.n_samples = static_cast<std::int64_t>(dataset.samples.id.size());
+  content.n_drugs = static_cast<std::int64_t>(dataset.drugs.id.size());
+  // The run's id covers the plugin files, so no plugin can know its keys beforehand.
+  content.key_salt = derive_seed(0, "keys/" + plan.run_id);
+  Sha256 hash;
+  hash.update(bundle::kEntitiesFormat).update_le64(static_cast<std::uint64_t>(bundle::kVersion));
+  hash.update(dataset.file_hash()).update_le64(content.key_salt);
+  for (const auto code : codes) hash.update_le64(static_cast<std::uint64_t>(code));
+  for (const auto& name : sample_names) {
+    const auto* block = features.sample_block(name);
+    if (block == nullptr) continue;
+    content.sample_blocks.push_back(*block);
+    hash.update("sample/" + name + "\n");
+  }
+  for (const auto& name : drug_names) {
+    const auto* block = features.drug_block(name);
+    if (block == nullptr) continue;
+    content.drug_blocks.push_back(*block);
+    hash.update("drug/" + name + "\n");
+  }
+  content.hash = entities_hash_ = hash.hex().substr(0, 16);
+  entities_ = write_entities(folder, content);
+}
+
+void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path& cell_folder) const {
+  const auto& experiment = *plan_->experiment;
+  const auto& dataset = *plan_->dataset;
+  const auto& card = cell.model->card;
+  const auto& fold = plan_->split->at(cell.repeat, cell.fold);
+  std::error_code error;
+  std::filesystem::create_directories(cell_folder, error);
+  if (error) throw IoError("cannot create " + cell_folder.string() + ": " + error.message());
+
+  const auto y = shown_targets(experiment, *plan_->split, fold, make_targets(experiment, dataset, fold));
+  const RowSelector select(*plan_, card);
+  std::vector<BundleView> views;
+  const bool stops_early = card.early_stopping && !fold.early_stop.empty();
+  const auto held_out = stops_early ? fold.early_stop : Rows();
+  const auto train = difference(fold.train, held_out);
+  views.push_back(select.labelled("train", train, y));
+  const auto training_samples = unique_of(views.back().sample);
+  const auto training_drugs = unique_of(views.back().drug);
+  if (stops_early) views.push_back(select.labelled("valid", fold.early_stop, y));
+  if (card.unlabelled_target != "no" && !fold.unlabelled_samples.empty())
+    views.push_back(select.pool(fold.unlabelled_samples));
+  const auto query = query_rows(cell, fold);
+  views.push_back(select.rows("validation", query.validation));
+  views.push_back(select.rows("test", query.test));
+  if (experiment.refit == "train+val") {
+    const auto all = difference(united(fold.train, fold.validation), held_out);
+    if (all != train) views.push_back(select.labelled("refit", all, y));
+  }
+
+  const Features features(dataset, domain_codes(dataset, plan_->split->spec.source, plan_->split->spec.target));
+  const auto sample_blocks =
+      known_of(card.sample_blocks, card.optional_sample_blocks, Features::sample_block_names(dataset));
+  const auto drug_blocks = known_of(card.drug_blocks, card.optional_drug_blocks, Features::drug_block_names(dataset));
+  std::vector<Imputation> imputations;
+  if (!card.accepts_missing) {
+    for (const auto& name : sample_blocks) {
+      const auto* block = features.sample_block(name);
+      if (block == nullptr || !has_missing(*block)) continue;
+      imputations.push_back(training_means(*block, dataset.samples.domain, training_samples));
+      imputations.back().axis = "sample";
+    }
+    for (const auto& name : drug_blocks) {
+      const auto* block = features.drug_block(name);
+      if (block == nullptr || !has_missing(*block)) continue;
+      imputations.push_back(training_means(*block, Rows(static_cast<std::size_t>(block->rows), 0), training_drugs));
+      imputations.back().axis = "drug";
+    }
+  }
+  write_views(cell_folder / "views.h5", views, 1, imputations, entities_hash_);
+
+  nlohmann::json assets = nlohmann::json::object();
+  for (const auto& asset : cell.assets) assets[asset.id] = {{"path", asset.path.string()}, {"sha256", asset.sha256}};
+  std::vector<std::string> columns = {"sample", "drug"};
+  if (contains(card.columns, "domain")) columns.emplace_back("domain");
+  const auto relative = entities_.lexically_relative(cell_folder);
+  const nlohmann::json task = {
+      {"format", bundle::kTaskFormat},
+      {"version", bundle::kVersion},
+      {"key", cell.key},
+      {"plugin", cell.model->plugin.string()},
+      {"plugin_hash", cell.model->plugin_hash},
+      {"model", card.id},
+      {"params", typed_params(cell.params)},
+      {"problem",
+       {{"task", experiment.task},
+        {"n_targets", 1},
+        {"target_unit", experiment.task == "binary" ? "label" : dataset.responses.value_unit}}},
+      {"entities", relative.empty() ? std::filesystem::absolute(entities_).string() : relative.string()},
+      {"views", "views.h5"},
+      {"sample_blocks", sample_blocks},
+      {"drug_blocks", drug_blocks},
+      {"columns", columns},
+      {"feature_names", card.feature_names},
+      {"seed", operation_seed(cell)},
+      {"threads", experiment.run.threads},
+      {"device", experiment.run.device},
+      {"deadline_s", experiment.run.timeout_s},
+      {"memory_mb", experiment.run.memory_mb},
+      {"determinism", card.determinism == "bitwise"},
+      {"assets", assets},
+      {"output", {{"save_model", experiment.run.save_models}}}};
+  write_text(cell_folder / "task.json", task.dump(1) + "\n");
+}
+
+std::vector<std::int32_t> query_order(const std::vector<std::int32_t>& rows, std::uint64_t cell_seed) {
+  return random_permutation(rows.size(), cell_seed);
+}
+
+QueryRows query_rows(const CellPlan& cell, const Fold& fold) {
+  return {in_query_order(fold.validation, derive_seed(0, "query/validation/" + cell.key)),
+          in_query_order(fold.test, derive_seed(0, "query/test/" + cell.key))};
+}
+
+}  // namespace cdrzoo
