@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: Apache-2.0
+// Split files: canonical JSON, and tables for and from other programs. share/doc/splits.md describes both.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <unordered_map>
+
+#include "base/error.hpp"
+#include "base/hash.hpp"
+#include "split/groups.hpp"
+#include "split/parts.hpp"
+#include "split/split.hpp"
+
+namespace cdrzoo {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr const char* kFormat = "cdrzoo-split";
+constexpr int kVersion = 1;
+
+// --- writing
+// ----------------------------------------------------------------------------------------------------------
+
+[[noreturn]] void cannot_write(const fs::path& path, int code) {
+  throw IoError("cannot write " + path.string() + ": " + std::strerror(code));
+}
+
+/// Under a temporary name in the same folder, synced, then renamed: readers see the old file or the new one.
+void write_atomically(const fs::path& path, const std::string& text) {
+  const fs::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
+  const auto fail = [&](int code) {
+    ::unlink(temporary.c_str());
+    cannot_write(path, code);
+  };
+  {
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(temporary.c_str(), "wb"), &std::fclose);
+    if (!file) cannot_write(path, errno);
+    if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size()) fail(errno);
+    if (std::fflush(file.get()) != 0) fail(errno);
+    if (::fsync(::fileno(file.get())) != 0 && errno != EINVAL) fail(errno);
+    if (std::fclose(file.release()) != 0) fail(errno);
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno);
+}
+
+json to_json(const SplitSpec& spec) {
+  return {{"kind", spec.kind},
+          {"folds", spec.folds},
+          {"repeats", spec.repeats},
+          {"seed", spec.seed},
+          {"source", spec.source},
+          {"target", spec.target},
+          {"inner_group", spec.inner_group},
+          {"transductive", spec.transductive}};
+}
+
+json to_json(const Fold& fold) {
+  return {{"repeat", fold.repeat},
+          {"fold", fold.fold},
+          {"train", fold.train},
+          {"early_stop", fold.early_stop},
+          {"validation", fold.validation},
+          {"test", fold.test},
+          {"unlabelled_samples", fold.unlabelled_samples},
+          {"n_discarded", fold.n_discarded},
+          {"n_discarded_inner", fold.n_discarded_inner},
+          {"n_train_groups", fold.n_train_groups},
+          {"n_test_groups", fold.n_test_groups},
+          {"transductive", fold.transductive},
+          {"early_stop_is_validation", fold.early_stop_is_validation}};
+}
+
+json content(const Split& split) {
+  json folds = json::array();
+  for (const auto& fold : split.folds) folds.push_back(to_json(fold));
+  return {{"format", kFormat},
+          {"version", kVersion},
+          {"spec", to_json(split.spec)},
+          {"data_hash", split.data_hash},
+          {"group_type", split.group_type},
+          {"folds", std::move(folds)}};
+}
+
+std::string canonical(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+// --- reading JSON
+// -----------------------------------------------------------------------------------------------------
+
+/// Errors of one file, one sentence each.
+class Source {
+ public:
+  explicit Source(fs::path path) : path_(std::move(path)) {}
+  [[noreturn]] void fail(const std::string& what) const { throw DataError(path_.string() + ": " + what); }
+  [[noreturn]] void fail(std::size_t line, const std::string& what) const {
+    throw DataError(path_.string() + ":" + std::to_string(line) + ": " + what);
+  }
+  [[nodiscard]] std::string text() const {
+    std::error_code failed;
+    if (fs::is_directory(path_, failed)) throw IoError("cannot read " + path_.string() + ": it is a folder");
+    errno = 0;
+    std::ifstream in(path_, std::ios::binary);
+    std::ostringstream out;
+    if (in) out << in.rdbuf();
+    if (!in) throw IoError("cannot read " + path_.string() + ": " + std::strerror(errno != 0 ? errno : EIO));
+    return out.str();
+  }
+
+ private:
+  fs::path path_;
+};
+
+/// One JSON object with known members only.
+class Object {
+ public:
+  Object(const Source& source, const json& value, std::string where)
+      : source_(source), value_(value), where_(std::move(where)) {
+    if (!value_.is_object()) source_.fail(where_ + " is no JSON object");
+  }
+  void only(std::initializer_list<const char*> known) const {
+    for (const auto& [key, unused] : value_.items()) {
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        source_.fail("unknown member '" + key + "' in " + where_);
+      }
+    }
+  }
+  [[nodiscard]] const json& get(const char* key) const {
+    const auto found = value_.find(key);
+    if (found == value_.end()) source_.fail("member '" + std::string(key) + "' is missing in " + where_);
+    return *found;
+  }
+  [[nodiscard]] std::string text(const char* key) const {
+    const auto& value = get(key);
+    if (!value.is_string()) wrong(key, "a string");
+    return value.get<std::string>();
+  }
+  [[nodiscard]] bool flag(const char* key) const {
+    const auto& value = get(key);
+    if (!value.is_boolean()) wrong(key, "true or false");
+    return value.get<bool>();
+  }
+  [[nodiscard]] std::uint64_t natural(const char* key, std::uint64_t max) const {
+    const auto& value = get(key);
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() > max) {
+      wrong(key, "a whole number from 0 to " + std::to_string(max));
+    }
+    return value.get<std::uint64_t>();
+  }
+  /// Indices below \p n, ascending, without repetition.
+  [[nodiscard]] std::vector<std::int32_t> indices(const char* key, std::int64_t n) const {
+    const auto& value = get(key);
+    if (!value.is_array()) wrong(key, "a list");
+    std::vector<std::int32_t> list;
+    list.reserve(value.size());
+    for (const auto& item : value) {
+      if (!item.is_number_unsigned() || item.get<std::uint64_t>() >= static_cast<std::uint64_t>(n)) {
+        wrong(key, "a list of indices below " + std::to_string(n));
+      }
+      const auto index = item.get<std::int32_t>();
+      if (!list.empty() && index <= list.back()) wrong(key, "in ascending order without repetition");
+      list.push_back(index);
+    }
+    return list;
+  }
+
+ private:
+  [[noreturn]] void wrong(const char* key, const std::string& expected) const {
+    source_.fail("member '" + std::string(key) + "' of " + where_ + " is not " + expected);
+  }
+  const Source& source_;
+  const json& value_;
+  std::string where_;
+};
+
+constexpr std::uint64_t kMaxCount = 1000000000;
+
+SplitSpec read_spec(const Object& object) {
+  object.only({"kind", "folds", "repeats", "seed", "source", "target", "inner_group", "transductive"});
+  SplitSpec spec;
+  spec.kind = object.text("kind");
+  spec.folds = static_cast<int>(object.natural("folds", 1000000));
+  spec.repeats = static_cast<int>(object.natural("repeats", 1000000));
+  spec.seed = object.natural("seed", UINT64_MAX);
+  spec.source = object.text("source");
+  spec.target = object.text("target");
+  spec.inner_group = object.text("inner_group");
+  spec.transductive = object.flag("transductive");
+  return spec;
+}
+
+Fold read_fold(const Object& object, std::int64_t n_records, std::int64_t n_samples) {
+  object.only({"repeat", "fold", "train", "early_stop", "validation", "test", "unlabelled_samples", "n_discarded",
+               "n_discarded_inner", "n_train_groups", "n_test_groups", "transductive", "early_stop_is_validation"});
+  Fold fold;
+  fold.repeat = static_cast<int>(object.natural("repeat", 1000000));
+  fold.fold = static_cast<int>(object.natural("fold", 1000000));
+  fold.train = object.indices("train", n_records);
+  fold.early_stop = object.indices("early_stop", n_records);
+  fold.validation = object.indices("validation", n_records);
+  fold.test = object.indices("test", n_records);
+  fold.unlabelled_samples = object.indices("unlabelled_samples", n_samples);
+  fold.n_discarded = static_cast<std::int64_t>(object.natural("n_discarded", kMaxCount));
+  fold.n_discarded_inner = static_cast<std::int64_t>(object.natural("n_discarded_inner", kMaxCount));
+  fold.n_train_groups = static_cast<std::int64_t>(object.natural("n_train_groups", kMaxCount));
+  fold.n_test_groups = static_cast<std::int64_t>(object.natural("n_test_groups", kMaxCount));
+  fold.transductive = object.flag("transductive");
+  fold.early_stop_is_validation = object.flag("early_stop_is_validation");
+  return fold;
+}
+
+void check_numbering(const Source& source, const Split& split) {
+  const auto per_repeat =
+      static_cast<std::size_t>(split.spec.kind == "lcdo" ? split.spec.folds * split.spec.folds : split.spec.folds);
+  const auto expected = per_repeat * static_cast<std::size_t>(split.spec.repeats);
+  if (split.folds.size() != expected || expected == 0) {
+    source.fail("it holds " + std::to_string(split.folds.size()) + " folds, and its spec asks for " +
+                std::to_string(expected));
+  }
+  for (std::size_t i = 0; i < expected; ++i) {
+    const auto& fold = split.folds[i];
+    if (fold.repeat != static_cast<int>(i / per_repeat) || fold.fold != static_cast<int>(i % per_repeat)) {
+      source.fail("its folds are not numbered by repeat and fold");
+    }
+    if (fold.train.empty() || fold.validation.empty() || fold.test.empty()) {
+      source.fail("fold " + std::to_string(fold.fold) + " has an empty part");
+    }
+  }
+}
+
+void check_disjoint(const Source& source, const Dataset& dataset, const Split& split) {
+  try {
+    assert_disjoint(dataset, split);
+  } catch (const std::logic_error& e) {
+    source.fail(e.what());
+  }
+}
+
+// --- tables
+// -----------------------------------------------------------------------------------------------------------
+
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+/// Lines of a comma-separated table with its header; quoted fields as in RFC 4180, without line breaks in them.
+class CsvTable {
+ public:
+  CsvTable(const Source& source, const std::string& text) : source_(source), in_(text) {
+    std::vector<std::string> header;
+    if (!read(header)) source_.fail("the table is empty");
+    for (std::size_t i = 0; i < header.size(); ++i) {
+      if (!column_.emplace(header[i], i).second) source_.fail(1, "column '" + header[i] + "' occurs twice");
+    }
+    width_ = header.size();
+  }
+  [[nodiscard]] bool has(const std::string& name) const { return column_.count(name) != 0; }
+  void only(const std::set<std::string>& known) const {
+    for (const auto& [name, unused] : column_) {
+      if (known.count(name) != 0) continue;
+      std::string list;
+      for (const auto& word : known) list += (list.empty() ? "" : ", ") + word;
+      source_.fail(1, "unknown column '" + name + "'; known: " + list);
+    }
+  }
+  bool next() {
+    if (!read(fields_)) return false;
+    if (fields_.size() != width_) {
+      source_.fail(line_, "expected " + std::to_string(width_) + " fields, found " + std::to_string(fields_.size()));
+    }
+    return true;
+  }
+  [[nodiscard]] const std::string& text(const std::string& name) const { return fields_[column_.at(name)]; }
+  [[nodiscard]] std::int64_t number(const std::string& name, std::int64_t below) const {
+    const auto& field = text(name);
+    const bool digits = !field.empty() && field.size() <= 10 &&
+                        std::all_of(field.begin(), field.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const std::int64_t value = digits ? std::stoll(field) : -1;
+    if (value < 0 || value >= below) {
+      source_.fail(line_, name + " is '" + field + "', not a whole number below " + std::to_string(below));
+    }
+    return value;
+  }
+  [[nodiscard]] std::size_t line() const { return line_; }
+
+ private:
+  bool read(std::vector<std::string>& fields) {
+    std::string line;
+    do {
+      if (!std::getline(in_, line)) return false;
+      ++line_;
+      if (!line.empty() && line.back() == '\r') line.pop_back();
+    } while (line.empty());
+    fields.assign(1, "");
+    bool quoted = false;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const char c = line[i];
+      if (quoted && c == '"' && i + 1 < line.size() && line[i + 1] == '"') {
+        fields.back() += line[++i];
+      } else if (c == '"') {
+        quoted = !quoted;
+      } else if (c == ',' && !quoted) {
+        fields.emplace_back();
+      } else {
+        fields.back() += c;
+      }
+    }
+    if (quoted) source_.fail(line_, "a quoted field does not end");
+    return true;
+  }
+
+  const Source& source_;
+  std::istringstream in_;
+  std::map<std::string, std::size_t> column_;
+  std::vector<std::string> fields_;
+  std::size_t width_ = 0;
+  std::size_t line_ = 0;
+};
+
+/// Finds records by (sample id, drug id, replicate).
+class RecordIndex {
+ public:
+  explicit RecordIndex(const Dataset& dataset) : dataset_(dataset) {
+    const auto& responses = dataset.responses;
+    for (std::int32_t row = 0; row < responses.size(); ++row) {
+      row_of_[key(name(dataset.samples.id, responses.sample, row), name(dataset.drugs.id, responses.drug, row),
+                  replicate(row))]
+          .push_back(row);
+    }
+  }
+  [[nodiscard]] std::int32_t replicate(std::int32_t row) const {
+    const auto& column = dataset_.responses.replicate;
+    return column.empty() ? 0 : column[static_cast<std::size_t>(row)];
+  }
+  /// Rows with these names; empty if there are none.
+  [[nodiscard]] std::vector<std::int32_t> find(const std::string& sample, const std::string& drug,
+                                               std::int64_t replicate) const {
+    const auto found = row_of_.find(key(sample, drug, replicate));
+    return found == row_of_.end() ? std::vector<std::int32_t>{} : found->second;
+  }
+  static const std::string& name(const std::vector<std::string>& ids, const ArrayView<std::int32_t>& column,
+                                 std::int32_t row) {
+    return ids[static_cast<std::size_t>(column[static_cast<std::size_t>(row)])];
+  }
+
+ private:
+  static std::string key(const std::string& sample, const std::string& drug, std::int64_t replicate) {
+    return sample + '\x1f' + drug + '\x1f' + std::to_string(replicate);
+  }
+  const Dataset& dataset_;
+  std::unordered_map<std::string, std::vector<std::int32_t>> row_of_;
+};
+
+Part part_from(const Source& source, std::size_t line, const std::string& word) {
+  if (word == "train") return Part::train;
+  if (word == "early_stop") return Part::early_stop;
+  if (word == "validation") return Part::validation;
+  if (word == "test") return Part::test;
+  source.fail(line, "part is '" + word + "', not train, early_stop, validation or test");
+}
+
+/// The coarsest unit in which train, validation and test share nothing: what the table leaves out.
+std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds) {
+  const auto holds = [&](const std::string& type) {
+    Split candidate;
+    candidate.spec.kind = "file";
+    candidate.group_type = type;
+    candidate.folds = folds;
+    for (auto& fold : candidate.folds) fold.early_stop.clear();
+    try {
+      assert_disjoint(dataset, candidate);
+    } catch (const std::logic_error&) {
+      return false;
+    }
+    return true;
+  };
+  for (const char* type : {"sample x drug", "sample", "drug"}) {
+    if (holds(type)) return type;
+  }
+  return "pair";
+}
+
+Split read_table(const fs::path& path, const Dataset& dataset, const std::vector<std::int32_t>& labelled) {
+  const Source source(path);
+  const auto text = source.text();
+  CsvTable table(source, text);
+  table.only({"record", "domain", "sample", "drug", "replicate", "repeat", "fold", "part"});
+  const bool by_record = table.has("record");
+  const bool by_name = table.has("sample") && table.has("drug");
+  if (!by_record && !by_name) source.fail(1, "the table needs the column record, or the columns sample and drug");
+  if (!table.has("fold") || !table.has("part")) source.fail(1, "the table needs the columns fold and part");
+
+  const auto n_records = dataset.responses.size();
+  std::vector<char> usable(static_cast<std::size_t>(n_records), 0);
+  for (const auto row : labelled) usable[static_cast<std::size_t>(row)] = 1;
+  const RecordIndex index(dataset);
+  std::map<std::pair<int, int>, std::vector<std::pair<Part, std::size_t>>>
+      parts;  // (repeat, fold) -> row -> part, line
+
+  while (table.next()) {
+    const auto repeat = table.has("repeat") ? static_cast<int>(table.number("repeat", 1000000)) : 0;
+    const auto fold = static_cast<int>(table.number("fold", 1000000));
+    std::vector<std::int32_t> rows;
+    if (by_name) {
+      const auto replicate = table.has("replicate") ? table.number("replicate", INT32_MAX) : 0;
+      rows = index.find(table.text("sample"), table.text("drug"), replicate);
+      if (rows.empty()) {
+        source.fail(table.line(), "the data set has no record of sample '" + table.text("sample") + "' and drug '" +
+                                      table.text("drug") + "'");
+      }
+    }
+    if (by_record) {
+      const auto row = static_cast<std::int32_t>(table.number("record", n_records));
+      if (by_name && std::find(rows.begin(), rows.end(), row) == rows.end()) {
+        source.fail(table.line(), "record " + std::to_string(row) + " is not of sample '" + table.text("sample") +
+                                      "' and drug '" + table.text("drug") + "'");
+      }
+      rows = {row};
+    }
+    const auto part = part_from(source, table.line(), table.text("part"));
+    auto& part_of = parts[{repeat, fold}];
+    part_of.resize(static_cast<std::size_t>(n_records), {Part::none, 0});
+    for (const auto row : rows) {
+      if (usable[static_cast<std::size_t>(row)] == 0) {
+        source.fail(table.line(), "record " + std::to_string(row) + " has no usable value for this task");
+      }
+      auto& entry = part_of[static_cast<std::size_t>(row)];
+      if (entry.second != 0) {
+        source.fail(table.line(), "record " + std::to_string(row) + " is in this fold already, at line " +
+                                      std::to_string(entry.second));
+      }
+      entry = {part, table.line()};
+    }
+  }
+  if (parts.empty()) source.fail("the table has no rows");
+
+  Split split;
+  split.spec.kind = "file";
+  split.spec.repeats = 1 + parts.rbegin()->first.first;
+  split.spec.folds = 0;
+  for (const auto& entry : parts) split.spec.folds = std::max(split.spec.folds, 1 + entry.first.second);
+  split.data_hash = dataset.data_hash();
+  for (const auto& [number, part_of] : parts) {
+    Fold fold;
+    fold.repeat = number.first;
+    fold.fold = number.second;
+    for (std::int32_t row = 0; row < n_records; ++row) {
+      if (usable[static_cast<std::size_t>(row)] != 0) add_row(fold, row, part_of[static_cast<std::size_t>(row)].first);
+    }
+    split.folds.push_back(std::move(fold));
+  }
+  check_numbering(source, split);
+  split.group_type = group_type_of(dataset, split.folds);
+  for (auto& fold : split.folds) {
+    try {
+      finish_user_fold(dataset, fold, split.group_type, split.spec.seed);
+    } catch (const DataError& e) {
+      source.fail(e.what());
+    }
+  }
+  check_disjoint(source, dataset, split);
+  split.hash = split_hash(split);
+  return split;
+}
+
+}  // namespace
+
+std::string split_hash(const Split& split) { return sha256_hex(canonical(content(split))); }
+
+void write_split(const Split& split, const fs::path& path) {
+  auto value = content(split);
+  value["hash"] = sha256_hex(canonical(value));
+  write_atomically(path, canonical(value) + "\n");
+}
+
+Split read_split(const fs::path& path, const Dataset& dataset) {
+  const Source source(path);
+  json value;
+  try {
+    value = json::parse(source.text());
+  } catch (const json::exception&) {
+    source.fail("this is no split file: the JSON is damaged or cut off");
+  }
+  const Object file(source, value, "the split file");
+  if (!value.contains("format") || value["format"] != kFormat) source.fail("this is no split file of cdrzoo");
+  if (value.value("version", json()) != kVersion) {
+    source.fail("split files of version " + canonical(value.value("version", json())) +
+                " cannot be read; known: " + std::to_string(kVersion));
+  }
+  file.only({"format", "version", "spec", "data_hash", "group_type", "folds", "hash"});
+
+  Split split;
+  split.hash = file.text("hash");
+  auto hashed = value;
+  hashed.erase("hash");
+  const auto found = sha256_hex(canonical(hashed));
+  if (found != split.hash) {
+    source.fail("the content was changed: it says hash " + split.hash + ", and its content has " + found);
+  }
+  split.data_hash = file.text("data_hash");
+  if (split.data_hash != dataset.data_hash()) {
+    source.fail("it was made for a data set with data hash " + split.data_hash + ", and this one (" +
+                dataset.path.string() + ") has " + dataset.data_hash());
+  }
+  split.spec = read_spec(Object(source, file.get("spec"), "spec"));
+  if (split.spec.kind != "file") {
+    try {
+      check_spec(split.spec);
+    } catch (const UsageError& e) {
+      source.fail(e.what());
+    }
+  }
+  split.group_type = file.text("group_type");
+  static const std::set<std::string> kTypes = {"pair", "sample", "drug", "tissue", "scaffold", "sample x drug"};
+  if (kTypes.count(split.group_type) == 0) source.fail("unknown group type '" + split.group_type + "'");
+  const auto& folds = file.get("folds");
+  if (!folds.is_array()) source.fail("member 'folds' is not a list");
+  for (const auto& fold : folds) {
+    split.folds.push_back(read_fold(Object(source, fold, "fold " + std::to_string(split.folds.size())),
+                                    dataset.responses.size(), static_cast<std::int64_t>(dataset.samples.id.size())));
+  }
+  check_numbering(source, split);
+  check_disjoint(source, dataset, split);
+  return split;
+}
+
+Split load_split(const fs::path& path, const Dataset& dataset, const std::vector<std::int32_t>& labelled) {
+  if (path.extension() == ".csv") return read_table(path, dataset, labelled);
+  auto split = read_split(path, dataset);
+  std::vector<char> usable(static_cast<std::size_t>(dataset.responses.size()), 0);
+  for (const auto row : labelled) usable[static_cast<std::size_t>(row)] = 1;
+  for (const auto& fold : split.folds) {
+    for (const auto* part : {&fold.train, &fold.validation, &fold.test}) {
+      for (const auto row : *part) {
+        if (usable[static_cast<std::size_t>(row)] == 0) {
+          Source(path).fail("record " + std::to_string(row) + " of fold " + std::to_string(fold.fold) +
+                            " has no usable value for this task");
+        }
+      }
+    }
+  }
+  return split;
+}
+
+void write_split_csv(const Dataset& dataset, const Split& split, const fs::path& path) {
+  const auto& responses = dataset.responses;
+  const RecordIndex index(dataset);
+  std::string text = "record,domain,sample,drug,replicate,repeat,fold,part\n";
+  const auto add = [&](const Fold& fold, std::int32_t row, const char* part) {
+    const auto sample = static_cast<std::size_t>(responses.sample[static_cast<std::size_t>(row)]);
+    const auto domain = static_cast<std::size_t>(dataset.samples.domain[sample]);
+    text += std::to_string(row) + ',' + csv_field(dataset.domains.name[domain]) + ',' +
+            csv_field(dataset.samples.id[sample]) + ',' +
+            csv_field(RecordIndex::name(dataset.drugs.id, responses.drug, row)) + ',' +
+            std::to_string(index.replicate(row)) + ',' + std::to_string(fold.repeat) + ',' + std::to_string(fold.fold) +
+            ',' + part + '\n';
+  };
+  for (const auto& fold : split.folds) {
+    for (const auto row : fold.train) {
+      const bool stops =
+          !fold.early_stop_is_validation && std::binary_search(fold.early_stop.begin(), fold.early_stop.end(), row);
+      add(fold, row, stops ? "early_stop" : "train");
+    }
+    for (const auto row : fold.validation) add(fold, row, "validation");
+    for (const auto row : fold.test) add(fold, row, "test");
+  }
+  write_atomically(path, text);
+}
+
+void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const fs::path& path) {
+  const auto& responses = dataset.responses;
+  const auto tissues = group_records(dataset, "tissue");
+  const bool structures = std::any_of(dataset.drugs.scaffold.begin(), dataset.drugs.scaffold.end(),
+                                      [](const std::string& scaffold) { return !scaffold.empty(); });
+  const auto scaffolds = structures ? group_records(dataset, "scaffold") : Grouping{};
+  std::string text = "record,domain,sample_group,drug_group,tissue,scaffold\n";
+  for (const auto row : rows) {
+    const auto r = static_cast<std::size_t>(row);
+    const auto sample = static_cast<std::size_t>(responses.sample[r]);
+    const auto drug = static_cast<std::size_t>(responses.drug[r]);
+    text += std::to_string(row) + ',' +
+            csv_field(dataset.domains.name[static_cast<std::size_t>(dataset.samples.domain[sample])]) + ',' +
+            csv_field(dataset.samples.group[sample]) + ',' + csv_field(dataset.drugs.group[drug]) + ',' +
+            csv_field(tissues.name[static_cast<std::size_t>(tissues.of_row[r])]) + ',';
+    if (structures) text += csv_field(scaffolds.name[static_cast<std::size_t>(scaffolds.of_row[r])]);
+    text += '\n';
+  }
+  write_atomically(path, text);
+}
+
+}  // namespace cdrzoo
