@@ -19,17 +19,17 @@ struct LabelRule {
 
 /// One [[model]] entry.
 struct ModelRequest {
-  std::string id;            ///< card id
-  std::string name;          ///< label in tables; defaults to id
+  std::string id;                                    ///< card id
+  std::string name;                                  ///< label in tables; defaults to id
   nlohmann::json params = nlohmann::json::object();  ///< overrides
   nlohmann::json assets = nlohmann::json::object();  ///< asset id -> path
 };
 
 /// Limits and resources of each worker.
 struct RunLimits {
-  int jobs = 0;             ///< workers at a time; 0 = cores / threads
-  int threads = 1;          ///< per worker
-  double timeout_s = 0;     ///< per cell; 0 = none
+  int jobs = 0;                ///< workers at a time; 0 = cores / threads
+  int threads = 1;             ///< per worker
+  double timeout_s = 0;        ///< per cell; 0 = none
   std::int64_t memory_mb = 0;  ///< per worker; 0 = none
   std::string device = "cpu";  ///< cpu | cuda | cuda:N
   bool save_models = false;
@@ -39,7 +39,7 @@ struct RunLimits {
 struct Experiment {
   std::filesystem::path path;
   std::string name;
-  std::filesystem::path dataset;  ///< relative paths are relative to the experiment file
+  std::filesystem::path dataset;    ///< relative paths are relative to the experiment file
   std::string task = "regression";  ///< regression | binary
   LabelRule label;
   bool shuffle_labels = false;  ///< negative control: permute the training targets within the fold
@@ -47,9 +47,9 @@ struct Experiment {
   std::vector<ModelRequest> models;
   std::vector<std::uint64_t> seeds = {0};  ///< deterministic models run the first only
   RunLimits run;
-  std::string refit = "train";  ///< train | train+val: what the final model of a cell is trained on
-  std::filesystem::path store;  ///< default: "<name>.store" beside the experiment file
-  std::string reference_model;  ///< significance is against this one; "" = the best
+  std::string refit = "train";             ///< train | train+val: what the final model of a cell is trained on
+  std::filesystem::path store;             ///< default: "<name>.store" beside the experiment file
+  std::string reference_model;             ///< significance is against this one; "" = the best
   std::vector<std::string> table_metrics;  ///< empty = the task's defaults
 
   [[nodiscard]] nlohmann::json to_json() const;  ///< canonical, defaults included
