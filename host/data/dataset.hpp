@@ -34,8 +34,8 @@ struct FeatureBlock {
 };
 
 /// A cdrzoo data set, opened read-only: text columns are in memory, matrices are mapped from the file.
-/// The schema of the file is share/doc/data_format.md. All indices are validated at open; records are in canonical order:
-/// (study = name of the sample's domain, sample id, drug id, replicate), compared bytewise.
+/// The schema of the file is share/doc/data_format.md. All indices are validated at open; records are in canonical
+/// order: (study = name of the sample's domain, sample id, drug id, replicate), compared bytewise.
 class Dataset {
  public:
   /// \throws DataError, IoError with one sentence.
@@ -65,18 +65,18 @@ class Dataset {
   struct Responses {
     ArrayView<std::int32_t> sample;
     ArrayView<std::int32_t> drug;
-    ArrayView<double> value;        ///< in value_unit; NaN = only a label was given
-    ArrayView<std::int8_t> label;   ///< 1 = sensitive or responder, 0 = not, -1 = none given
+    ArrayView<double> value;            ///< in value_unit; NaN = only a label was given
+    ArrayView<std::int8_t> label;       ///< 1 = sensitive or responder, 0 = not, -1 = none given
     ArrayView<std::int32_t> replicate;  ///< 0 when replicates were collapsed
-    std::string value_unit;         ///< "ln_ic50_um", "auc", ...
+    std::string value_unit;             ///< "ln_ic50_um", "auc", ...
     [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(sample.size()); }
   };
   /// Perturbation profiles: treated expression of a context (a sample) with its control.
   struct Perturbations {
-    MatrixView<float> profile;            ///< [n, genes], treated
-    ArrayView<std::int32_t> control;      ///< index into samples: the untreated profile is its expression row
+    MatrixView<float> profile;        ///< [n, genes], treated
+    ArrayView<std::int32_t> control;  ///< index into samples: the untreated profile is its expression row
     ArrayView<std::int32_t> drug;
-    ArrayView<std::int32_t> drug_b;       ///< -1 = single
+    ArrayView<std::int32_t> drug_b;  ///< -1 = single
     ArrayView<float> dose_log10_molar;
     ArrayView<float> time_h;
     [[nodiscard]] std::int64_t size() const { return profile.rows; }
@@ -84,9 +84,9 @@ class Dataset {
 
   std::filesystem::path path;
   std::string name;
-  std::string provenance_json;         ///< sources, their hashes, the builder and its steps with counts
-  std::vector<std::string> caveats;    ///< known flaws that every table of results states
-  std::vector<std::string> genes;      ///< symbols in column order
+  std::string provenance_json;       ///< sources, their hashes, the builder and its steps with counts
+  std::vector<std::string> caveats;  ///< known flaws that every table of results states
+  std::vector<std::string> genes;    ///< symbols in column order
   std::vector<std::string> tissues;
   Domains domains;
   Samples samples;
@@ -98,7 +98,8 @@ class Dataset {
   [[nodiscard]] MatrixView<float> expression() const;
   [[nodiscard]] const FeatureBlock* sample_block(const std::string& block) const;  ///< nullptr if there is none
   [[nodiscard]] const FeatureBlock* drug_block(const std::string& block) const;
-  [[nodiscard]] std::int32_t domain_index(const std::string& domain) const;  ///< \throws UsageError naming the known ones
+  [[nodiscard]] std::int32_t domain_index(
+      const std::string& domain) const;  ///< \throws UsageError naming the known ones
 
   /// SHA-256 of the file: part of every cell's key. Computed on the first call.
   [[nodiscard]] const std::string& file_hash() const;

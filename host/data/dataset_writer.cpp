@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/dataset_writer.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <numeric>
+#include <tuple>
+
+#include "base/error.hpp"
+#include "data/dataset_format.hpp"
+#include "data/hdf5_file.hpp"
+
+namespace cdrzoo {
+namespace {
+
+void write_responses(Hdf5Writer& writer, const DatasetContent& content) {
+  std::vector<DatasetContent::Response> rows = content.responses;
+  const auto at = [](const std::vector<std::string>& names, std::int32_t i) -> const std::string& {
+    return names.at(static_cast<std::size_t>(i));
+  };
+  const auto key = [&](const DatasetContent::Response& r) {
+    const std::int32_t domain = content.sample_domain.at(static_cast<std::size_t>(r.sample));
+    return std::tuple<const std::string&, const std::string&, const std::string&, std::int32_t>(
+        at(content.domains.name, domain), at(content.sample_id, r.sample), at(content.drug_id, r.drug), r.replicate);
+  };
+  std::stable_sort(rows.begin(), rows.end(), [&key](const auto& a, const auto& b) { return key(a) < key(b); });
+
+  std::vector<std::int32_t> sample;
+  std::vector<std::int32_t> drug;
+  std::vector<std::int32_t> replicate;
+  std::vector<double> value;
+  std::vector<std::int8_t> label;
+  for (const auto& r : rows) {
+    sample.push_back(r.sample);
+    drug.push_back(r.drug);
+    replicate.push_back(r.replicate);
+    value.push_back(r.value);
+    label.push_back(r.label);
+  }
+  writer.write("/responses/sample", sample);
+  writer.write("/responses/drug", drug);
+  writer.write("/responses/value", value);
+  writer.write("/responses/label", label);
+  writer.write("/responses/replicate", replicate);
+  writer.attribute("/responses", "value_unit", content.value_unit);
+}
+
+void write_perturbations(Hdf5Writer& writer, const DatasetContent& content) {
+  if (content.perturbations.empty()) return;
+  std::vector<std::int32_t> control;
+  std::vector<std::int32_t> drug;
+  std::vector<std::int32_t> drug_b;
+  std::vector<float> dose;
+  std::vector<float> time;
+  for (const auto& p : content.perturbations) {
+    control.push_back(p.control);
+    drug.push_back(p.drug);
+    drug_b.push_back(p.drug_b);
+    dose.push_back(p.dose_log10_molar);
+    time.push_back(p.time_h);
+  }
+  const auto rows = static_cast<std::int64_t>(content.perturbations.size());
+  const auto genes = static_cast<std::int64_t>(content.genes.size());
+  writer.write("/perturbations/profile", MatrixView<float>{content.perturbation_profile.data(), rows, genes});
+  writer.write("/perturbations/control", control);
+  writer.write("/perturbations/drug", drug);
+  writer.write("/perturbations/drug_b", drug_b);
+  writer.write("/perturbations/dose_log10_molar", dose);
+  writer.write("/perturbations/time_h", time);
+}
+
+void write_content(const DatasetContent& content, const std::filesystem::path& path) {
+  const auto samples = static_cast<std::int64_t>(content.sample_id.size());
+  const auto genes = static_cast<std::int64_t>(content.genes.size());
+  Hdf5Writer writer(path);
+  writer.attribute("/", "format", kDatasetFormat);
+  writer.attribute("/", "format_version", kDatasetFormatVersion);
+  writer.attribute("/", "name", content.name);
+  writer.text("/provenance", content.provenance_json);
+  writer.strings("/caveats", content.caveats);
+  writer.strings("/genes/symbol", content.genes);
+  writer.strings("/tissues/name", content.tissues);
+  writer.strings("/domains/name", content.domains.name);
+  writer.strings("/domains/expression_unit", content.domains.expression_unit);
+  writer.strings("/domains/caveat", content.domains.caveat);
+
+  writer.strings("/samples/id", content.sample_id);
+  writer.strings("/samples/group", content.sample_group);
+  writer.write("/samples/domain", content.sample_domain);
+  writer.write("/samples/tissue", content.sample_tissue);
+  FeatureBlock expression;
+  expression.kind = CDRZOO_BLOCK_DENSE;
+  expression.width = genes;
+  expression.space = space_of(content.genes);
+  FeatureBlock::Part values;
+  values.role = CDRZOO_PART_VALUES;
+  values.dtype = CDRZOO_F32;
+  values.shape = {samples, genes};
+  values.data = content.expression.data();
+  values.has_nan = any_nan(content.expression.data(), content.expression.size());
+  expression.parts.push_back(values);
+  write_block(writer, "/samples/blocks/expression", expression);
+  for (const auto& block : content.sample_blocks) write_block(writer, "/samples/blocks/" + block.name, block.view());
+
+  writer.strings("/drugs/id", content.drug_id);
+  writer.strings("/drugs/name", content.drug_name);
+  writer.strings("/drugs/smiles", content.drug_smiles);
+  writer.strings("/drugs/group", content.drug_group);
+  writer.strings("/drugs/scaffold", content.drug_scaffold);
+  for (const auto& block : content.drug_blocks) write_block(writer, "/drugs/blocks/" + block.name, block.view());
+
+  write_responses(writer, content);
+  write_perturbations(writer, content);
+  writer.commit();
+}
+
+void check_sizes(const DatasetContent& c) {
+  const std::size_t samples = c.sample_id.size();
+  const std::size_t drugs = c.drug_id.size();
+  const bool agree = c.sample_group.size() == samples && c.sample_domain.size() == samples &&
+                     c.sample_tissue.size() == samples && c.expression.size() == samples * c.genes.size() &&
+                     c.drug_name.size() == drugs && c.drug_smiles.size() == drugs && c.drug_group.size() == drugs &&
+                     c.drug_scaffold.size() == drugs &&
+                     c.perturbation_profile.size() == c.perturbations.size() * c.genes.size();
+  if (!agree) throw std::logic_error("write_dataset: columns of one table differ in length");
+}
+
+}  // namespace
+
+void write_dataset(const DatasetContent& content, const std::filesystem::path& path) {
+  check_sizes(content);
+  if (std::filesystem::is_directory(path)) throw IoError("cannot write " + path.string() + ": it is a folder");
+  // Not under its final name before it has been read back.
+  struct Draft {
+    std::filesystem::path path;
+    ~Draft() { ::unlink(path.c_str()); }
+  } draft{path.string() + ".draft-" + std::to_string(::getpid())};
+  try {
+    write_content(content, draft.path);
+  } catch (const IoError& e) {
+    // The user knows the target, not the draft.
+    std::string words = e.what();
+    const auto found = words.find(draft.path.string());
+    if (found != std::string::npos) words.replace(found, draft.path.string().size(), path.string());
+    throw IoError(words);
+  }
+  static_cast<void>(Dataset::open(draft.path));
+  if (::rename(draft.path.c_str(), path.c_str()) != 0) {
+    throw IoError("cannot write " + path.string() + ": " + std::strerror(errno));
+  }
+}
+
+}  // namespace cdrzoo

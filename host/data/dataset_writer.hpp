@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/dataset.hpp"
+#include "data/feature_block.hpp"
+
+namespace cdrzoo {
+
+/// A data set under construction. Indices count within this object; columns of one table have equal lengths.
+struct DatasetContent {
+  std::string name;
+  std::string provenance_json = "{}";
+  std::vector<std::string> caveats;
+  std::vector<std::string> genes;
+  std::vector<std::string> tissues;
+  Dataset::Domains domains;
+
+  std::vector<std::string> sample_id;
+  std::vector<std::string> sample_group;
+  std::vector<std::int32_t> sample_domain;
+  std::vector<std::int32_t> sample_tissue;  ///< -1 = unknown
+  std::vector<float> expression;            ///< [samples, genes]
+  std::vector<BlockContent> sample_blocks;  ///< beyond expression
+
+  std::vector<std::string> drug_id;
+  std::vector<std::string> drug_name;
+  std::vector<std::string> drug_smiles;
+  std::vector<std::string> drug_group;
+  std::vector<std::string> drug_scaffold;
+  std::vector<BlockContent> drug_blocks;
+
+  std::string value_unit;
+  struct Response {
+    std::int32_t sample = 0;
+    std::int32_t drug = 0;
+    std::int32_t replicate = 0;
+    std::int8_t label = -1;
+    double value = 0.0;  ///< NaN = only a label
+  };
+  std::vector<Response> responses;  ///< in any order
+
+  struct Perturbation {
+    std::int32_t control = 0;
+    std::int32_t drug = 0;
+    std::int32_t drug_b = -1;
+    float dose_log10_molar = 0.0F;
+    float time_h = 0.0F;
+  };
+  std::vector<Perturbation> perturbations;
+  std::vector<float> perturbation_profile;  ///< [perturbations, genes]
+};
+
+/// Writes a data set file in canonical order and opens it once to check it; only then it takes its name. Nothing stays
+/// behind after an error. \throws DataError if the content breaks an invariant, IoError if the disk refuses.
+void write_dataset(const DatasetContent& content, const std::filesystem::path& path);
+
+}  // namespace cdrzoo

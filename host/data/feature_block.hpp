@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <cdrzoo/abi.h>
+
+#include "data/dataset.hpp"
+#include "data/hdf5_file.hpp"
+
+/// Feature blocks in files and under construction. The parts that each kind has are written down in
+/// share/doc/data_format.md and, as code, only here.
+namespace cdrzoo {
+
+template <typename T>
+constexpr std::int32_t dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return CDRZOO_F32;
+  if constexpr (std::is_same_v<T, double>) return CDRZOO_F64;
+  if constexpr (std::is_same_v<T, std::int32_t>) return CDRZOO_I32;
+  if constexpr (std::is_same_v<T, std::int64_t>) return CDRZOO_I64;
+  if constexpr (std::is_same_v<T, std::uint8_t>) return CDRZOO_U8;
+}
+
+[[nodiscard]] const char* block_kind_name(std::int32_t kind);  ///< "dense", "csr", "codes", "utf8", "graphs"
+[[nodiscard]] const char* part_name(std::int32_t role);        ///< "values", "nodeptr", ...
+
+/// Content hash of an ordered feature vocabulary: SHA-256 of each name followed by a line feed, in hexadecimal.
+[[nodiscard]] std::string space_of(const std::vector<std::string>& feature_names);
+
+/// A feature block that owns its memory, for writers.
+struct BlockContent {
+  struct Part {
+    std::int32_t role = 0;
+    std::int32_t dtype = 0;
+    std::vector<std::int64_t> shape;
+    std::vector<std::uint8_t> bytes;
+  };
+  std::string name;
+  std::int32_t kind = CDRZOO_BLOCK_DENSE;
+  std::int64_t rows = 0;
+  std::int64_t width = 0;
+  std::string space;
+  std::vector<std::string> feature_names;
+  std::vector<Part> parts;
+
+  template <typename T>
+  void add(std::int32_t role, std::vector<std::int64_t> shape, const std::vector<T>& values) {
+    Part part{role, dtype_of<T>(), std::move(shape), std::vector<std::uint8_t>(values.size() * sizeof(T))};
+    if (!values.empty()) std::memcpy(part.bytes.data(), values.data(), part.bytes.size());
+    parts.push_back(std::move(part));
+  }
+  /// Pointers into this object; valid while it lives unchanged.
+  [[nodiscard]] FeatureBlock view() const;
+};
+
+/// Writes the block as group \p group, with the attributes kind, width, space and has_nan per float part.
+void write_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block);
+
+/// Reads and checks a block of \p rows rows: every part that its kind needs, shapes that agree, indices in range.
+/// Matrices of features are not touched, index arrays are. The pointers live as long as file.storage().
+/// \throws DataError naming the file and the part.
+[[nodiscard]] FeatureBlock read_block(const Hdf5File& file, const std::string& group, const std::string& name,
+                                      std::int64_t rows);
+
+/// Is any element of these a NaN?
+[[nodiscard]] bool any_nan(const float* data, std::uint64_t count);
+
+}  // namespace cdrzoo
