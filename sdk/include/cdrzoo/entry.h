@@ -11,8 +11,8 @@ extern "C" {
 
 /* Answers the host's offer with `count` models in static storage. needs_minor: the oldest ABI minor that the plugin can
  * work with; 0 unless the plugin uses a younger service without asking CDRZOO_HAS. */
-static inline cdrzoo_status cdrzoo_answer_offer(const cdrzoo_offer *offer, cdrzoo_answer *answer, uint32_t needs_minor,
-                                                const cdrzoo_model_type *models, uint64_t count) {
+static inline cdrzoo_status cdrzoo_answer_offer(const cdrzoo_offer* offer, cdrzoo_answer* answer, uint32_t needs_minor,
+                                                const cdrzoo_model_type* models, uint64_t count) {
   const uint32_t built_minor = CDRZOO_ABI_MINOR;
   if (offer == NULL || offer->size < CDRZOO_FIELD_END(cdrzoo_offer, host_minor_max)) return CDRZOO_E_ARGUMENT;
   if (answer == NULL || answer->size < CDRZOO_FIELD_END(cdrzoo_answer, models)) return CDRZOO_E_ARGUMENT;

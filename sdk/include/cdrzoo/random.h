@@ -42,7 +42,7 @@ static inline uint64_t cdrzoo_random_u64(uint64_t seed, uint64_t stream, uint64_
 }
 
 /* A stream number from a name: FNV-1a-64 of its bytes. */
-static inline uint64_t cdrzoo_stream_of(const char *name, uint64_t length) {
+static inline uint64_t cdrzoo_stream_of(const char* name, uint64_t length) {
   uint64_t h = 0xcbf29ce484222325u, i;
   for (i = 0; i < length; ++i) h = (h ^ (uint8_t)name[i]) * 0x100000001b3u;
   return h;
