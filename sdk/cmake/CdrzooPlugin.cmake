@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # cdrzoo_add_plugin(<name>
 #   SOURCES <files>...
-#   CARDS <model>.card.json...   one per model
+#   [CARDS <model>.card.json...] one per model, unless the plugin writes its cards itself
 #   [TORCH]                      links cdrzoo::sdk_torch
 #   [LINK <libraries>...])
 #
@@ -54,9 +54,9 @@ endfunction()
 
 function(cdrzoo_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;CARDS;LINK")
-  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES OR NOT arg_CARDS)
-    message(FATAL_ERROR "cdrzoo_add_plugin(<name> SOURCES ... CARDS ... [TORCH] [LINK ...]): "
-                        "sources or cards are missing, or not understood: ${arg_UNPARSED_ARGUMENTS}")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
+    message(FATAL_ERROR "cdrzoo_add_plugin(<name> SOURCES ... [CARDS ...] [TORCH] [LINK ...]): "
+                        "sources are missing, or not understood: ${arg_UNPARSED_ARGUMENTS}")
   endif()
   if(arg_TORCH AND NOT TARGET cdrzoo::sdk_torch)
     message(FATAL_ERROR "cdrzoo_add_plugin(${name} TORCH): LibTorch is not here; "
@@ -64,7 +64,9 @@ function(cdrzoo_add_plugin name)
   endif()
 
   set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}.generated)
-  _cdrzoo_embed_cards(${generated}/cards.h ${arg_CARDS})
+  if(arg_CARDS)
+    _cdrzoo_embed_cards(${generated}/cards.h ${arg_CARDS})
+  endif()
   file(CONFIGURE OUTPUT ${generated}/exports.map CONTENT "{ global: cdrzoo_plugin_v0; local: *; };\n" @ONLY)
 
   add_library(${name} MODULE ${arg_SOURCES})
