@@ -19,12 +19,15 @@
  * How to read it as an example: the table of models (1) and the entry function (6) are what a plugin says about itself;
  * (2) reads what the host hands over; (3) is the mathematics; (4) are the operations of the ABI; (5) is save and load.
  */
+#include <cdrzoo/entry.h>
 #include <cdrzoo/plugin.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "cards.h"
 
 /* ---- 1. the models ---- */
 
@@ -50,7 +53,6 @@ static const Kind kKinds[] = {
     {"baseline.drug_tissue_mean", 2, {BY_DRUG, BY_DRUG | BY_TISSUE}},
     {"baseline.mean_effects", 2, {BY_DRUG, BY_SAMPLE}},
 };
-#define N_KINDS ((int)(sizeof kKinds / sizeof kKinds[0]))
 
 /* A group's identity: the keys of its drug or sample, and the code of its tissue. A part that a level does not use is
  * 0; a sample and a drug never meet in one level. */
@@ -576,43 +578,15 @@ DEFINE_TYPE(3)
 DEFINE_TYPE(4)
 DEFINE_TYPE(5)
 
-/* A card is JSON text (share/doc/card.md). These share all but id, title, parameters, needs and one trait. */
-/* clang-format off */
-#define NOTHING ""
-#define TISSUE "\"samples\":[\"tissue\"]"
-#define LAMBDA \
-  "{\"key\":\"lambda\",\"type\":\"real\",\"default\":5,\"min\":0,\"max\":1e9,"                  \
-  "\"doc\":\"shrinkage: the effect of a group of n rows is multiplied by n / (n + lambda)\","   \
-  "\"tune\":{\"low\":0.5,\"high\":100,\"log\":true}}"
-#define CARD(id, title, params, needs, probabilities)                                           \
-  "{\"card\":1,\"id\":\"" id "\",\"version\":\"1.0.0\",\"title\":\"" title "\","                \
-  "\"licence\":\"Apache-2.0\","                                                                 \
-  "\"tasks\":[\"regression\",\"binary\",\"expression\",\"expression_change\"],"                 \
-  "\"params\":[" params "],\"needs\":{" needs "},"                                              \
-  "\"traits\":{\"accepts_missing\":true,\"determinism\":\"bitwise\",\"probabilities\":" probabilities "}}"
-/* clang-format on */
-#define STR(s) \
-  { s, sizeof(s) - 1 }
-#define TYPE(index, id, title, params, needs, probabilities) \
-  { sizeof(cdrzoo_model_type), 0, STR(id), STR(CARD(id, title, params, needs, probabilities)), &kOps_##index }
+/* The cards are JSON files beside this one; cdrzoo_add_plugin() turns them into the macros of "cards.h". */
+#define TYPE(index, name) \
+  { sizeof(cdrzoo_model_type), 0, name##_CARD_ID, name##_CARD, &kOps_##index }
 
 static const cdrzoo_model_type kTypes[] = {
-    TYPE(0, "baseline.global_mean", "Mean of all training values", NOTHING, NOTHING, "true"),
-    TYPE(1, "baseline.drug_mean", "Mean of the drug", NOTHING, NOTHING, "true"),
-    TYPE(2, "baseline.sample_mean", "Mean of the sample", NOTHING, NOTHING, "true"),
-    TYPE(3, "baseline.tissue_mean", "Mean of the sample's tissue", NOTHING, TISSUE, "true"),
-    TYPE(4, "baseline.drug_tissue_mean", "Mean of the drug in the sample's tissue, shrunken", LAMBDA, TISSUE, "true"),
-    /* a sum of two effects can leave [0, 1] */
-    TYPE(5, "baseline.mean_effects", "Additive drug and sample effects, shrunken", LAMBDA, NOTHING, "false"),
+    TYPE(0, GLOBAL_MEAN), TYPE(1, DRUG_MEAN),        TYPE(2, SAMPLE_MEAN),
+    TYPE(3, TISSUE_MEAN), TYPE(4, DRUG_TISSUE_MEAN), TYPE(5, MEAN_EFFECTS),
 };
 
 CDRZOO_EXPORT cdrzoo_status cdrzoo_plugin_v0(const cdrzoo_offer* offer, cdrzoo_answer* answer) {
-  const uint32_t built = CDRZOO_ABI_MINOR;
-  const cdrzoo_span models = {kTypes, N_KINDS, sizeof kTypes[0], 0};
-  if (answer->size > sizeof *answer) answer->size = (uint32_t)sizeof *answer; /* a younger host may know more fields */
-  answer->built_minor = built;
-  answer->needs_minor = 0;
-  answer->minor = offer->host_minor_max < built ? offer->host_minor_max : built;
-  answer->models = models;
-  return built < offer->host_minor_min ? CDRZOO_E_VERSION : CDRZOO_OK;
+  return cdrzoo_answer_offer(offer, answer, 0, kTypes, sizeof kTypes / sizeof kTypes[0]);
 }
