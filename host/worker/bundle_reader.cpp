@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/bundle_reader.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/error.hpp"
+#include "run/bundle_format.hpp"
+
+namespace cdrzoo::worker {
+namespace {
+
+std::int32_t abi_dtype(Hdf5Type type, const std::string& where) {
+  switch (type) {
+    case Hdf5Type::f32: return CDRZOO_F32;
+    case Hdf5Type::f64: return CDRZOO_F64;
+    case Hdf5Type::i32: return CDRZOO_I32;
+    case Hdf5Type::i64: return CDRZOO_I64;
+    case Hdf5Type::u8: return CDRZOO_U8;
+    case Hdf5Type::u64: return CDRZOO_U64;
+    case Hdf5Type::i8: break;
+  }
+  throw DataError(where + " holds " + hdf5_type_name(type) + ", which no view can hold");
+}
+
+std::int64_t element_bytes(std::int32_t dtype) {
+  switch (dtype) {
+    case CDRZOO_U8: return 1;
+    case CDRZOO_F32:
+    case CDRZOO_I32: return 4;
+    default: return 8;
+  }
+}
+
+/// Row-major, explicit strides.
+cdrzoo_array make_array(std::int32_t dtype, const std::vector<std::int64_t>& shape, const void* data) {
+  cdrzoo_array array{};
+  array.dtype = dtype;
+  array.rank = static_cast<std::int32_t>(shape.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    array.shape[i] = shape[i];
+    array.stride[i] = stride;
+    stride *= std::max<std::int64_t>(shape[i], 1);
+  }
+  std::int64_t count = 1;
+  for (const auto extent : shape) count *= extent;
+  array.bytes = static_cast<std::uint64_t>(count * element_bytes(dtype));
+  array.data = array.bytes == 0 ? nullptr : data;
+  return array;
+}
+
+cdrzoo_array stored_array(const Hdf5File& file, const std::string& dataset) {
+  const auto block = file.block(dataset);
+  register_region(block.data, static_cast<std::size_t>(block.bytes), Region::view);
+  return make_array(abi_dtype(block.type, file.path().string() + ": " + dataset), block.shape, block.data);
+}
+
+std::vector<std::int64_t> shape_of(const cdrzoo_array& array) { return {array.shape, array.shape + array.rank}; }
+
+template <typename T>
+const T* elements(const cdrzoo_array& array) {
+  return static_cast<const T*>(array.data);
+}
+
+template <typename T>
+cdrzoo_span span_of(const std::vector<T>& items) {
+  return {items.empty() ? nullptr : items.data(), items.size(), static_cast<std::uint32_t>(sizeof(T)), 0};
+}
+
+const char* part_name(std::int32_t role) {
+  for (const auto& part : bundle::kParts)
+    if (part.role == role) return part.name;
+  return "?";
+}
+
+// ---- what belongs to one entity: how parts are laid out and gathered ----
+
+/// Parts whose rows per entity are counted by an offsets part.
+struct Ragged {
+  std::int32_t offsets;
+  std::vector<std::int32_t> parts;
+};
+
+std::vector<Ragged> ragged_of(std::int32_t kind) {
+  switch (kind) {
+    case CDRZOO_BLOCK_CSR: return {{CDRZOO_PART_ROWPTR, {CDRZOO_PART_COLIDX, CDRZOO_PART_VALUES}}};
+    case CDRZOO_BLOCK_UTF8: return {{CDRZOO_PART_OFFSETS, {CDRZOO_PART_BYTES}}};
+    case CDRZOO_BLOCK_GRAPHS:
+      return {{CDRZOO_PART_NODEPTR, {CDRZOO_PART_NODEFEAT}},
+              {CDRZOO_PART_EDGEPTR, {CDRZOO_PART_EDGESRC, CDRZOO_PART_EDGEDST, CDRZOO_PART_EDGEFEAT}},
+              {CDRZOO_PART_PAIRPTR, {CDRZOO_PART_PAIRFEAT}}};
+    default: return {};
+  }
+}
+
+bool plain_rows(std::int32_t kind) { return kind == CDRZOO_BLOCK_DENSE || kind == CDRZOO_BLOCK_CODES; }
+
+std::int64_t row_elements(const cdrzoo_array& array) {
+  std::int64_t count = 1;
+  for (std::int32_t axis = 1; axis < array.rank; ++axis) count *= array.shape[axis];
+  return count;
+}
+
+void check_block(const StoredBlock& block, const std::string& where) {
+  const auto fail = [&](const std::string& what) { throw DataError(where + " " + what); };
+  const auto need = [&](std::int32_t role) -> const cdrzoo_array& {
+    const auto* array = block.find(role);
+    if (array == nullptr) throw DataError(where + " has no part \"" + part_name(role) + "\"");
+    return *array;
+  };
+  if (plain_rows(block.kind)) {
+    const auto& values = need(CDRZOO_PART_VALUES);
+    if (values.rank < 1 || values.shape[0] != block.rows) fail("has values for another number of entities");
+    if (block.kind == CDRZOO_BLOCK_DENSE && (values.rank != 2 || values.shape[1] != block.width))
+      fail("has values of another width");
+    if (block.kind == CDRZOO_BLOCK_CODES) {
+      if (values.dtype != CDRZOO_I32 || values.rank != 1) fail("has codes that are not int32");
+      for (std::int64_t i = 0; i < block.rows; ++i) {
+        const auto code = elements<std::int32_t>(values)[i];
+        if (code < -1 || code >= block.width) fail("has code " + std::to_string(code) + " out of range");
+      }
+    }
+  }
+  for (const auto& ragged : ragged_of(block.kind)) {
+    const auto* offsets = block.find(ragged.offsets);
+    if (offsets == nullptr && block.kind == CDRZOO_BLOCK_GRAPHS && ragged.offsets == CDRZOO_PART_PAIRPTR) continue;
+    need(ragged.offsets);
+    if (offsets->dtype != CDRZOO_I64 || offsets->rank != 1 || offsets->shape[0] != block.rows + 1)
+      fail("has offsets that are not int64 [rows + 1]");
+    const auto* at = elements<std::int64_t>(*offsets);
+    if (at[0] != 0) fail("has offsets that do not begin at 0");
+    for (std::int64_t i = 0; i < block.rows; ++i)
+      if (at[i + 1] < at[i]) fail("has offsets that fall");
+    for (const auto role : ragged.parts) {
+      const auto* array = block.find(role);
+      if (array == nullptr) continue;
+      if (array->rank < 1 || array->shape[0] < at[block.rows]) fail("has offsets beyond its data");
+    }
+  }
+}
+
+bool any_nan(const float* values, std::size_t count) {
+  return std::any_of(values, values + count, [](float v) { return std::isnan(v); });
+}
+
+/// Copies rows of one part.
+cdrzoo_array gather_rows(SealedMemory& memory, const cdrzoo_array& from, ArrayView<std::int32_t> rows) {
+  auto shape = shape_of(from);
+  shape[0] = static_cast<std::int64_t>(rows.size());
+  const auto row_bytes = static_cast<std::size_t>(row_elements(from) * element_bytes(from.dtype));
+  auto* to = static_cast<std::uint8_t*>(memory.allocate(rows.size() * row_bytes));
+  const auto* source = elements<std::uint8_t>(from);
+  if (row_bytes > 0) {
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      std::memcpy(to + i * row_bytes, source + static_cast<std::size_t>(rows[i]) * row_bytes, row_bytes);
+  }
+  return make_array(from.dtype, shape, to);
+}
+
+cdrzoo_array gather_offsets(SealedMemory& memory, const cdrzoo_array& from, ArrayView<std::int32_t> rows) {
+  const auto* at = elements<std::int64_t>(from);
+  auto* to = static_cast<std::int64_t*>(memory.allocate((rows.size() + 1) * sizeof(std::int64_t)));
+  to[0] = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) to[i + 1] = to[i] + at[rows[i] + 1] - at[rows[i]];
+  return make_array(CDRZOO_I64, {static_cast<std::int64_t>(rows.size()) + 1}, to);
+}
+
+/// Copies the runs that `offsets` gives to each of `rows`.
+cdrzoo_array gather_runs(SealedMemory& memory, const cdrzoo_array& from, const cdrzoo_array& offsets,
+                         ArrayView<std::int32_t> rows) {
+  const auto* at = elements<std::int64_t>(offsets);
+  std::int64_t total = 0;
+  for (const auto row : rows) total += at[row + 1] - at[row];
+  auto shape = shape_of(from);
+  shape[0] = total;
+  const auto unit = static_cast<std::size_t>(row_elements(from) * element_bytes(from.dtype));
+  auto* to = static_cast<std::uint8_t*>(memory.allocate(static_cast<std::size_t>(total) * unit));
+  const auto* source = elements<std::uint8_t>(from);
+  std::size_t filled = 0;
+  for (const auto row : rows) {
+    const auto bytes = static_cast<std::size_t>(at[row + 1] - at[row]) * unit;
+    if (bytes == 0) continue;
+    std::memcpy(to + filled, source + static_cast<std::size_t>(at[row]) * unit, bytes);
+    filled += bytes;
+  }
+  return make_array(from.dtype, shape, to);
+}
+
+/// Replaces NaN by the training mean of the row's table.
+void impute(float* values, std::int64_t width, ArrayView<std::int32_t> rows, const StoredImputation& imputation) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto table = imputation.table_of[static_cast<std::size_t>(rows[i])];
+    const float* means = imputation.means.row(table);
+    float* row = values + static_cast<std::size_t>(width) * i;
+    for (std::int64_t j = 0; j < width; ++j)
+      if (std::isnan(row[j])) row[j] = means[j];
+  }
+}
+
+std::int32_t column_role(const std::string& name) {
+  for (const auto& column : bundle::kColumns)
+    if (name == column.name) return column.role;
+  throw DataError("unknown observation column \"" + name + "\"");
+}
+
+std::int32_t column_dtype(std::int32_t role) {
+  return role == CDRZOO_COLUMN_DOSE || role == CDRZOO_COLUMN_TIME || role == CDRZOO_COLUMN_WEIGHT ? CDRZOO_F32
+                                                                                                  : CDRZOO_I32;
+}
+
+/// The entities that an index column points into; 0 = it is no index column.
+std::int32_t indexed_axis(std::int32_t role) {
+  if (role == CDRZOO_COLUMN_SAMPLE || role == CDRZOO_COLUMN_CONTROL) return CDRZOO_AXIS_SAMPLE;
+  if (role == CDRZOO_COLUMN_DRUG || role == CDRZOO_COLUMN_DRUG_B) return CDRZOO_AXIS_DRUG;
+  return 0;
+}
+
+std::uint64_t hex64(const std::string& digits) { return std::stoull(digits, nullptr, 16); }
+
+}  // namespace
+
+const cdrzoo_array* StoredBlock::find(std::int32_t role) const {
+  for (const auto& part : parts)
+    if (part.role == role) return &part.array;
+  return nullptr;
+}
+
+Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_(task.views) {
+  const auto expect = [](const Hdf5File& file, const char* format) {
+    if (file.text_attribute("/", "format") == format && file.int_attribute("/", "version") == bundle::kVersion) return;
+    throw DataError(file.path().string() + " is not a file of format " + format + ", version " +
+                    std::to_string(bundle::kVersion));
+  };
+  expect(entities_, bundle::kEntitiesFormat);
+  expect(views_, bundle::kViewsFormat);
+  const auto hash = entities_.text_attribute("/", "hash");
+  if (views_.text_attribute("/", "entities") != hash)
+    throw DataError(task.views.string() + " does not belong to " + task.entities.string());
+  if (views_.int_attribute("/", "n_targets") != task.n_targets)
+    throw DataError(task.views.string() + " has another number of targets than " + task.file.string());
+
+  axes_.push_back(read_axis(CDRZOO_AXIS_SAMPLE, "sample", task.sample_blocks));
+  axes_.push_back(read_axis(CDRZOO_AXIS_DRUG, "drug", task.drug_blocks));
+  if (entities_.has("/gene")) axes_.push_back(read_axis(CDRZOO_AXIS_GENE, "gene", {}));
+  for (auto& axis : axes_) read_imputations(axis);
+  make_problem();
+}
+
+Bundle::Axis Bundle::read_axis(std::int32_t code, const std::string& name,
+                               const std::vector<std::string>& blocks) const {
+  Axis axis;
+  axis.code = code;
+  axis.name = name;
+  axis.key = stored_array(entities_, "/" + name + "/key");
+  if (axis.key.dtype != CDRZOO_I64 || axis.key.rank != 1)
+    throw DataError(entities_.path().string() + ": /" + name + "/key is not int64 [count]");
+  axis.count = axis.key.shape[0];
+  for (const auto& block : blocks) {
+    const auto path = "/" + name + "/blocks/" + block;
+    if (!entities_.is_group(path))
+      throw DataError(entities_.path().string() + " has no " + name + " block \"" + block + "\"");
+    axis.blocks.push_back(read_block(path, block, axis.count));
+  }
+  return axis;
+}
+
+StoredBlock Bundle::read_block(const std::string& path, const std::string& name, std::int64_t rows) const {
+  StoredBlock block;
+  block.name = name;
+  block.kind = static_cast<std::int32_t>(entities_.int_attribute(path, "kind"));
+  block.rows = entities_.int_attribute(path, "rows");
+  block.width = entities_.int_attribute(path, "width");
+  block.space = entities_.text_attribute(path, "space");
+  const auto where = entities_.path().string() + ": " + path;
+  if (block.rows != rows)
+    throw DataError(where + " has " + std::to_string(block.rows) + " rows for " + std::to_string(rows) + " entities");
+  for (const auto& known : bundle::kParts) {
+    const auto dataset = path + "/" + known.name;
+    if (!entities_.has(dataset)) continue;
+    auto array = stored_array(entities_, dataset);
+    if (entities_.int_attribute(dataset, "has_nan") != 0) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+    block.parts.push_back({known.role, array});
+  }
+  if (task_.feature_names && entities_.has(path + "/feature_name_offsets")) {
+    block.feature_name_offsets = stored_array(entities_, path + "/feature_name_offsets");
+    block.feature_name_bytes = stored_array(entities_, path + "/feature_name_bytes");
+  }
+  check_block(block, where);
+  return block;
+}
+
+void Bundle::read_imputations(Axis& axis) const {
+  const auto group = "/imputation/" + axis.name;
+  for (const auto& name : views_.children(group)) {
+    const auto path = std::string(group).append("/").append(name);
+    const auto block =
+        std::find_if(axis.blocks.begin(), axis.blocks.end(), [&](const auto& b) { return b.name == name; });
+    if (block == axis.blocks.end()) throw DataError(views_.path().string() + ": " + path + " is for no block");
+    const auto* values = block->find(CDRZOO_PART_VALUES);
+    if (values == nullptr || values->dtype != CDRZOO_F32)
+      throw DataError(views_.path().string() + ": " + path + " is for a block that is not dense float32");
+    StoredImputation imputation;
+    imputation.means = views_.matrix<float>(path + "/means", -1, block->width);
+    imputation.table_of = views_.array<std::int32_t>(path + "/table_of", axis.count);
+    for (const auto table : imputation.table_of)
+      if (table < 0 || table >= imputation.means.rows)
+        throw DataError(views_.path().string() + ": " + path + "/table_of is out of range");
+    axis.imputations[name] = imputation;
+  }
+}
+
+void Bundle::make_problem() {
+  problem_.size = sizeof(cdrzoo_problem);
+  problem_.task = task_.task;
+  problem_.n_targets = task_.n_targets;
+  problem_.target_unit = abi_str(task_.target_unit);
+  for (const auto& axis : axes_) {
+    auto& table = schema_.tables_.emplace_back();
+    for (const auto& stored : axis.blocks) {
+      auto& parts = table.parts.emplace_back();
+      for (const auto& part : stored.parts) {
+        auto shape = shape_of(part.array);
+        shape[0] = 0;
+        parts.push_back({sizeof(cdrzoo_part), part.role, make_array(part.array.dtype, shape, nullptr)});
+      }
+      cdrzoo_block block{};
+      block.size = sizeof(cdrzoo_block);
+      block.kind = stored.kind;
+      block.name = abi_str(stored.name);
+      block.space = abi_str(stored.space);
+      block.width = stored.width;
+      block.parts = span_of(parts);
+      block.feature_name_offsets = stored.feature_name_offsets;
+      block.feature_name_bytes = stored.feature_name_bytes;
+      table.blocks.push_back(block);
+    }
+    cdrzoo_entities entities{};
+    entities.size = sizeof(cdrzoo_entities);
+    entities.axis = axis.code;
+    entities.key = make_array(CDRZOO_I64, {0}, nullptr);
+    entities.blocks = span_of(table.blocks);
+    schema_.entities_.push_back(entities);
+  }
+  for (const auto& name : task_.columns) {
+    const auto role = column_role(name);
+    schema_.columns_.push_back({sizeof(cdrzoo_column), role, make_array(column_dtype(role), {0}, nullptr)});
+  }
+  problem_.schema = span_of(schema_.entities_);
+  problem_.columns = span_of(schema_.columns_);
+}
+
+void Bundle::add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0 || rows[i] >= axis.count || (i > 0 && rows[i] <= rows[i - 1]))
+      throw DataError(views_.path().string() + ": the " + axis.name +
+                      " rows of a view do not rise or are out of range");
+  }
+  const bool whole = static_cast<std::int64_t>(rows.size()) == axis.count;
+  auto& table = view.tables_.emplace_back();
+  table.parts.reserve(axis.blocks.size());
+  for (const auto& stored : axis.blocks) {
+    auto& parts = table.parts.emplace_back();
+    const auto imputation = axis.imputations.find(stored.name);
+    for (const auto& part : stored.parts) {
+      cdrzoo_array array = part.array;
+      if (part.role == CDRZOO_PART_VALUES && plain_rows(stored.kind)) {
+        if (!whole || imputation != axis.imputations.end()) array = gather_rows(view.memory_, part.array, rows);
+        if (array.dtype == CDRZOO_F32 && array.data != part.array.data && array.data != nullptr) {
+          auto* values = static_cast<float*>(const_cast<void*>(array.data));  // fresh memory, sealed later
+          if (imputation != axis.imputations.end()) {
+            impute(values, stored.width, rows, imputation->second);
+          } else if ((part.array.flags & CDRZOO_ARRAY_HAS_NAN) != 0U &&
+                     any_nan(values, rows.size() * static_cast<std::size_t>(stored.width))) {
+            array.flags |= CDRZOO_ARRAY_HAS_NAN;
+          }
+        }
+      } else if (!whole) {
+        for (const auto& ragged : ragged_of(stored.kind)) {
+          const auto* offsets = stored.find(ragged.offsets);
+          if (part.role == ragged.offsets) {
+            array = gather_offsets(view.memory_, part.array, rows);
+          } else if (std::find(ragged.parts.begin(), ragged.parts.end(), part.role) != ragged.parts.end()) {
+            array = gather_runs(view.memory_, part.array, *offsets, rows);
+          }
+          // Parts that belong to no entity, such as the level names of codes, are shared as they are.
+        }
+      }
+      parts.push_back({sizeof(cdrzoo_part), part.role, array});
+    }
+    cdrzoo_block block{};
+    block.size = sizeof(cdrzoo_block);
+    block.kind = stored.kind;
+    block.name = abi_str(stored.name);
+    block.space = abi_str(stored.space);
+    block.rows = static_cast<std::int64_t>(rows.size());
+    block.width = stored.width;
+    block.parts = span_of(parts);
+    block.feature_name_offsets = stored.feature_name_offsets;
+    block.feature_name_bytes = stored.feature_name_bytes;
+    table.blocks.push_back(block);
+  }
+  cdrzoo_entities entities{};
+  entities.size = sizeof(cdrzoo_entities);
+  entities.axis = axis.code;
+  entities.count = static_cast<std::int64_t>(rows.size());
+  entities.key = whole ? axis.key : gather_rows(view.memory_, axis.key, rows);
+  entities.blocks = span_of(table.blocks);
+  view.entities_.push_back(entities);
+}
+
+void Bundle::add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const {
+  for (const auto& name : task_.columns) {
+    const auto dataset = std::string(path).append("/column_").append(name);
+    if (!views_.has(dataset)) continue;
+    const auto role = column_role(name);
+    const auto array = stored_array(views_, dataset);
+    const auto where = views_.path().string() + ": " + dataset;
+    if (array.dtype != column_dtype(role) || array.rank != 1 || array.shape[0] != view.view_.n_obs)
+      throw DataError(where + " has another type or length than expected");
+    const auto axis = indexed_axis(role);
+    if (axis != 0) {
+      const auto size = sizes.find(axis);
+      const auto* index = elements<std::int32_t>(array);
+      const std::int32_t lowest = role == CDRZOO_COLUMN_DRUG_B || role == CDRZOO_COLUMN_CONTROL ? -1 : 0;
+      for (std::int64_t i = 0; i < view.view_.n_obs; ++i)
+        if (index[i] < lowest || (index[i] >= 0 && (size == sizes.end() || index[i] >= size->second)))
+          throw DataError(where + " has index " + std::to_string(index[i]) + " out of range");
+    }
+    view.columns_.push_back({sizeof(cdrzoo_column), role, array});
+  }
+}
+
+std::unique_ptr<View> Bundle::view(const std::string& name) const {
+  auto made = std::make_unique<View>();
+  const auto path = "/" + name;
+  auto& abi = made->view_;
+  abi.size = sizeof(cdrzoo_view);
+  abi.n_obs = views_.int_attribute(path, "n_obs");
+  const auto fingerprint = views_.text_attribute(path, "fingerprint");
+  if (fingerprint.size() != 32 || fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw DataError(views_.path().string() + ": " + path + " has no fingerprint");
+  abi.fingerprint[0] = hex64(fingerprint.substr(0, 16));
+  abi.fingerprint[1] = hex64(fingerprint.substr(16));
+
+  std::map<std::int32_t, std::int64_t> sizes;
+  std::vector<std::int32_t> every_gene;
+  for (const auto& axis : axes_) {
+    const auto dataset = std::string(path).append("/").append(axis.name).append("_rows");
+    if (axis.code == CDRZOO_AXIS_GENE) {
+      every_gene.resize(static_cast<std::size_t>(axis.count));
+      for (std::size_t i = 0; i < every_gene.size(); ++i) every_gene[i] = static_cast<std::int32_t>(i);
+      add_table(*made, axis, every_gene);
+    } else if (views_.has(dataset)) {
+      const auto rows = views_.array<std::int32_t>(dataset);
+      add_table(*made, axis, rows);
+      sizes[axis.code] = static_cast<std::int64_t>(rows.size());
+    }
+  }
+  add_columns(*made, path, sizes);
+  if (views_.has(path + "/target")) {
+    abi.target = stored_array(views_, path + "/target");
+    abi.flags |= CDRZOO_VIEW_LABELLED;
+    const bool fits = abi.target.dtype == CDRZOO_F32 && abi.target.rank == 2 && abi.target.shape[0] == abi.n_obs &&
+                      abi.target.shape[1] == task_.n_targets;
+    if (!fits) throw DataError(views_.path().string() + ": " + path + "/target is not float32 [n_obs, n_targets]");
+  } else {
+    abi.target = make_array(CDRZOO_F32, {0, 0}, nullptr);
+  }
+  abi.target_mask = make_array(CDRZOO_U8, {0, 0}, nullptr);
+  if (views_.has(path + "/target_mask")) {
+    abi.target_mask = stored_array(views_, path + "/target_mask");
+    if (abi.target_mask.dtype != CDRZOO_U8 ||
+        abi.target_mask.bytes != static_cast<std::uint64_t>(abi.n_obs) * static_cast<std::uint64_t>(task_.n_targets))
+      throw DataError(views_.path().string() + ": " + path + "/target_mask is not uint8 [n_obs, n_targets]");
+  }
+  abi.entities = span_of(made->entities_);
+  abi.columns = span_of(made->columns_);
+  made->memory_.seal();
+  return made;
+}
+
+}  // namespace cdrzoo::worker

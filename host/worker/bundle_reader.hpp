@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cdrzoo/abi.h>
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/hdf5_file.hpp"
+#include "worker/memory.hpp"
+#include "worker/task.hpp"
+
+namespace cdrzoo::worker {
+
+/// A feature block of the entities file, checked: offsets rise and stay inside, sizes fit, codes are in range.
+struct StoredBlock {
+  std::string name, space;
+  std::int32_t kind = 0;
+  std::int64_t rows = 0, width = 0;
+  struct Part {
+    std::int32_t role = 0;
+    cdrzoo_array array{};
+  };
+  std::vector<Part> parts;
+  cdrzoo_array feature_name_offsets{}, feature_name_bytes{};
+
+  [[nodiscard]] const cdrzoo_array* find(std::int32_t role) const;  ///< nullptr if there is none
+};
+
+/// Training means of one block (run/bundle.hpp, Imputation).
+struct StoredImputation {
+  MatrixView<float> means;
+  ArrayView<std::int32_t> table_of;
+};
+
+/// A view as the ABI wants it, with the memory behind it. Whole tables are the mapping of the entities file itself;
+/// subsets and imputed blocks are gathered once into memory that is read-only afterwards.
+class View {
+ public:
+  [[nodiscard]] const cdrzoo_view& abi() const { return view_; }
+  [[nodiscard]] std::int64_t n_obs() const { return view_.n_obs; }
+
+ private:
+  friend class Bundle;
+  struct Table {
+    std::vector<std::vector<cdrzoo_part>> parts;  // by block
+    std::vector<cdrzoo_block> blocks;
+  };
+  std::deque<Table> tables_;
+  std::vector<cdrzoo_entities> entities_;
+  std::vector<cdrzoo_column> columns_;
+  SealedMemory memory_;
+  cdrzoo_view view_{};
+};
+
+/// A bundle, mapped read-only. Hands out what the task names and nothing else.
+class Bundle {
+ public:
+  /// \throws DataError, IoError: the files are absent, damaged, or do not belong together.
+  explicit Bundle(const Task& task);
+
+  [[nodiscard]] const cdrzoo_problem& problem() const { return problem_; }
+  [[nodiscard]] bool has_view(const std::string& name) const { return views_.has("/" + name); }
+  /// \param name train | valid | unlabelled | validation | test | refit
+  [[nodiscard]] std::unique_ptr<View> view(const std::string& name) const;
+
+ private:
+  struct Axis {
+    std::int32_t code = 0;
+    std::string name;
+    std::int64_t count = 0;
+    cdrzoo_array key{};
+    std::vector<StoredBlock> blocks;
+    std::map<std::string, StoredImputation> imputations;
+  };
+
+  [[nodiscard]] Axis read_axis(std::int32_t code, const std::string& name,
+                               const std::vector<std::string>& blocks) const;
+  [[nodiscard]] StoredBlock read_block(const std::string& path, const std::string& name, std::int64_t rows) const;
+  void read_imputations(Axis& axis) const;
+  void make_problem();
+  void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;
+  void add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const;
+
+  const Task& task_;
+  Hdf5File entities_, views_;
+  std::deque<Axis> axes_;
+  cdrzoo_problem problem_{};
+  View schema_;  // owns what problem_ points to
+};
+
+}  // namespace cdrzoo::worker
