@@ -37,8 +37,11 @@ bool is_unknown(const std::string& tissue) { return tissue.empty() || tissue == 
 Grouping by_tissue(const Dataset& dataset) {
   Grouping grouping;
   const auto& samples = dataset.samples;
+  std::vector<char> measured(samples.id.size(), 0);
+  for (const auto sample : dataset.responses.sample) measured[at(sample)] = 1;
   std::unordered_map<std::string, std::string> tissue_of;  // sample group -> tissue
   for (std::size_t s = 0; s < samples.id.size(); ++s) {
+    if (measured[s] == 0) continue;
     const auto index = samples.tissue[s];
     const std::string tissue = index < 0 ? "" : dataset.tissues[at(index)];
     auto& known = tissue_of[samples.group[s]];

@@ -25,7 +25,7 @@ inline constexpr const char* kAcyclicPrefix = "acyclic\x1f";
 /// Groups all records of the data set.
 ///   sample   Samples::group            drug     Drugs::group
 ///   pair     both, with kPairSeparator
-///   tissue   name of the tissue; a sample group takes the one tissue that its samples name
+///   tissue   name of the tissue; a sample group takes the one tissue that its measured samples name
 ///   scaffold first non-empty scaffold (bytewise) among the drugs of one structure, else kAcyclicPrefix + drug group
 /// \throws DataError if the samples of one group name two tissues, or if no drug has a scaffold.
 [[nodiscard]] Grouping group_records(const Dataset& dataset, const std::string& type);

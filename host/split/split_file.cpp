@@ -583,7 +583,13 @@ void write_split_csv(const Dataset& dataset, const Split& split, const fs::path&
 
 void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const fs::path& path) {
   const auto& responses = dataset.responses;
-  const auto tissues = group_records(dataset, "tissue");
+  const auto tissues = [&] {
+    try {
+      return group_records(dataset, "tissue");
+    } catch (const DataError&) {  // no leave-tissue-out here, and no column for it
+      return Grouping{};
+    }
+  }();
   const bool structures = std::any_of(dataset.drugs.scaffold.begin(), dataset.drugs.scaffold.end(),
                                       [](const std::string& scaffold) { return !scaffold.empty(); });
   const auto scaffolds = structures ? group_records(dataset, "scaffold") : Grouping{};
@@ -595,7 +601,7 @@ void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& r
     text += std::to_string(row) + ',' +
             csv_field(dataset.domains.name[static_cast<std::size_t>(dataset.samples.domain[sample])]) + ',' +
             csv_field(dataset.samples.group[sample]) + ',' + csv_field(dataset.drugs.group[drug]) + ',' +
-            csv_field(tissues.name[static_cast<std::size_t>(tissues.of_row[r])]) + ',';
+            (tissues.name.empty() ? "" : csv_field(tissues.name[static_cast<std::size_t>(tissues.of_row[r])])) + ',';
     if (structures) text += csv_field(scaffolds.name[static_cast<std::size_t>(scaffolds.of_row[r])]);
     text += '\n';
   }
