@@ -1,9 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <iostream>
+
+#include "app/command_line.hpp"
 #include "app/commands.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
+#include "data/dataset.hpp"
+#include "data/dataset_info.hpp"
+#include "data/demo.hpp"
 
 namespace cdrzoo::app {
+namespace {
 
-int cmd_data(const Words&) { throw UsageError("cdrzoo data is being written"); }
+int demo(const Words& words) {
+  const Usage usage{
+      "cdrzoo data demo FILE [--seed N] [--lines N] [--patients N] [--drugs N] [--genes N]",
+      "Makes a small data set with a planted signal: cell lines with ln IC50, patients with responder labels\n"
+      "behind a domain shift, and perturbation profiles. The same options give the same file.",
+      "  cdrzoo data demo demo.h5\n"
+      "  cdrzoo data demo big.h5 --lines 1000 --genes 978    a larger one\n"};
+  DemoSpec spec;
+  po::options_description options("options");
+  options.add_options()                                                                        //
+      ("seed", po::value(&spec.seed)->default_value(spec.seed), "seed of everything")          //
+      ("lines", po::value(&spec.lines)->default_value(spec.lines), "cell lines")               //
+      ("patients", po::value(&spec.patients)->default_value(spec.patients), "tumour samples")  //
+      ("drugs", po::value(&spec.drugs)->default_value(spec.drugs),
+       ("drugs, at most " + std::to_string(demo_drug_limit())).c_str())  //
+      ("genes", po::value(&spec.genes)->default_value(spec.genes), "genes");
+  const auto values = parse(words, usage, options, "FILE");
+  if (!values) return kExitOk;
+  const std::string file = single(*values, "FILE", usage);
+  const DatasetContent content = make_demo(spec);
+  write_dataset(content, file);
+  std::cout << file << ": " << content.sample_id.size() << " samples, " << content.drug_id.size() << " drugs, "
+            << content.genes.size() << " genes, " << content.responses.size() << " records, "
+            << content.perturbations.size() << " perturbation profiles\n";
+  return kExitOk;
+}
+
+int info(const Words& words) {
+  const Usage usage{
+      "cdrzoo data info FILE [--drugs] [--json]",
+      "Shows what is in a data set: sizes, domains, tissues, drugs, label balance, missing values, how the\n"
+      "domains overlap, what was done to the data, known caveats.",
+      "  cdrzoo data info demo.h5\n"
+      "  cdrzoo data info demo.h5 --drugs      one line per drug as well\n"
+      "  cdrzoo data info demo.h5 --json | jq .domains\n"};
+  po::options_description options("options");
+  options.add_options()("drugs", po::bool_switch(), "one line per drug")("json", po::bool_switch(),
+                                                                         "JSON, for programs");
+  const auto values = parse(words, usage, options, "FILE");
+  if (!values) return kExitOk;
+  const Dataset dataset = Dataset::open(single(*values, "FILE", usage));
+  const auto described = describe_dataset(dataset);
+  if ((*values)["json"].as<bool>()) {
+    std::cout << described.dump(2) << "\n";
+  } else {
+    std::cout << info_text(described, (*values)["drugs"].as<bool>());
+  }
+  return kExitOk;
+}
+
+int validate(const Words& words) {
+  const Usage usage{
+      "cdrzoo data validate FILE",
+      "Checks every invariant of a data set, the contents of its matrices included. Prints one sentence per\n"
+      "broken invariant.",
+      "  cdrzoo data validate demo.h5 && echo fine\n"};
+  const auto values = parse(words, usage, po::options_description("options"), "FILE");
+  if (!values) return kExitOk;
+  const std::string file = single(*values, "FILE", usage);
+  const Findings findings = validate_dataset(file);
+  constexpr std::size_t kShown = 20;
+  const auto print = [](const char* word, const std::vector<std::string>& sentences) {
+    for (std::size_t i = 0; i < sentences.size() && i < kShown; ++i) std::cout << word << ": " << sentences[i] << "\n";
+    if (sentences.size() > kShown) std::cout << word << ": and " << sentences.size() - kShown << " more\n";
+  };
+  print("error", findings.errors);
+  print("note", findings.notes);
+  std::cout << file << (findings.errors.empty() ? ": valid\n" : ": not valid\n");
+  return findings.errors.empty() ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+int cmd_data(const Words& words) {
+  struct Verb {
+    const char* name;
+    const char* summary;
+    int (*run)(const Words& words);
+  };
+  static constexpr Verb kVerbs[] = {{"demo", "make the demo data set", demo},
+                                    {"info", "show what is in a data set", info},
+                                    {"validate", "check every invariant of a data set", validate}};
+  const std::string verb = words.empty() ? "" : words.front();
+  for (const auto& known : kVerbs) {
+    if (verb == known.name) return known.run({words.begin() + 1, words.end()});
+  }
+  std::string help = "usage: cdrzoo data VERB [ARGUMENTS]\n\nverbs:\n";
+  std::string names;
+  for (const auto& known : kVerbs) {
+    help += "  " + std::string(known.name).append(10 - std::string(known.name).size(), ' ') + known.summary + "\n";
+    names += std::string(names.empty() ? "" : ", ") + known.name;
+  }
+  help += "\ncdrzoo data VERB --help shows the options of one, with examples\n";
+  if (verb == "--help" || verb == "-h") {
+    std::cout << help;
+    return kExitOk;
+  }
+  if (verb.empty()) {
+    std::cerr << help;
+    return kExitUsage;
+  }
+  throw UsageError("unknown verb 'data " + verb + "'; known: " + names);
+}
 
 }  // namespace cdrzoo::app
