@@ -109,7 +109,7 @@ int make(const Words& words) {
       "Divides the records of a data set into folds and shows them; -o keeps them. share/doc/splits.md gives the\n"
       "kinds and the exact algorithm. The same data set, kind, folds and seed give the same split everywhere.",
       "  cdrzoo split make demo.h5 --kind lco --source lines            show it, write nothing\n"
-      "  cdrzoo split make demo.h5 --kind lto --folds 4 --seed 1 -o lto.json --csv lto.csv\n"
+      "  cdrzoo split make demo.h5 --kind lto --folds 2 --source lines -o lto.json --csv lto.csv\n"
       "  cdrzoo split make demo.h5 --kind transfer --source lines --target patients --task binary -o transfer.json\n"
       "  cdrzoo split make --experiment demo.toml -o demo.split.json    what cdrzoo bench demo.toml uses\n"};
   Experiment experiment;

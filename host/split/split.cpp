@@ -315,9 +315,7 @@ class Maker {
                       std::to_string(kMinTestGroups) + hint());
     }
   }
-  std::string hint() const {
-    return spec_.kind == "transfer" ? "" : "; use fewer than " + counted(spec_.folds, "fold") + ", or more data";
-  }
+  std::string hint() const { return spec_.kind == "transfer" ? "" : "; try fewer folds, another seed or more data"; }
 
   const Dataset& dataset_;
   SplitSpec spec_;

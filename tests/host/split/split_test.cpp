@@ -365,7 +365,7 @@ TEST_CASE("impossible splits are refused with a sentence") {
   refuse(spec, "at least 1 repeat");
   spec = spec_of("lco");
   spec.folds = 30;
-  refuse(spec, "would test 1 sample, fewer than 2; use fewer than 30 folds");
+  refuse(spec, "would test 1 sample, fewer than 2; try fewer folds, another seed or more data");
   spec = spec_of("lco");
   spec.source = "moon";
   refuse(spec, "moon");
