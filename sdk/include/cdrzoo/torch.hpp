@@ -329,12 +329,14 @@ class Batches {
     torch::Tensor order_;
   };
 
-  [[nodiscard]] Epoch epoch(std::uint64_t epoch) const {
+  /// The result refers to this object.
+  [[nodiscard]] Epoch epoch(std::uint64_t epoch) const& {
     if (!shuffle_) return {this, torch::arange(n_, torch::kInt64)};
     // Each epoch is a stream of its own: its order does not depend on how many epochs ran before.
     std::vector<std::int64_t> order = context_->random(stream_ + epoch).permutation(n_);
     return {this, torch::tensor(order, torch::kInt64)};
   }
+  Epoch epoch(std::uint64_t) && = delete;  // a range-for over a temporary would outlive it
 
  private:
   const Context* context_;
@@ -375,7 +377,7 @@ inline void save_tensor(StateWriter& state, const std::string& name, const torch
   array.dtype = *dtype;
   array.rank = static_cast<std::int32_t>(values.dim());
   array.data = values.numel() == 0 ? nullptr : values.data_ptr();
-  array.bytes = static_cast<std::uint64_t>(values.numel()) * values.element_size();
+  array.bytes = static_cast<std::uint64_t>(values.numel()) * static_cast<std::uint64_t>(values.element_size());
   std::int64_t stride = 1;
   for (std::int32_t axis = array.rank - 1; axis >= 0; --axis) {
     array.shape[axis] = values.size(axis);

@@ -36,7 +36,7 @@ inline void save_module(safetensors::Writer& writer, const torch::nn::Module& mo
     const auto dtype = detail::dtype_of(values.scalar_type());
     if (!dtype) throw Error(CDRZOO_E_INTERNAL, "the tensor \"" + key + "\" has a dtype that a file cannot hold");
     writer.add(prefix + key, safetensors::dtype_name(*dtype), values.sizes().vec(), values.data_ptr(),
-               static_cast<std::uint64_t>(values.numel()) * values.element_size());
+               static_cast<std::uint64_t>(values.numel()) * static_cast<std::uint64_t>(values.element_size()));
   }
 }
 
