@@ -5,9 +5,11 @@
 #include "app/commands.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "data/builder.hpp"
 #include "data/dataset.hpp"
 #include "data/dataset_info.hpp"
 #include "data/demo.hpp"
+#include "data/recipe.hpp"
 
 namespace cdrzoo::app {
 namespace {
@@ -36,6 +38,31 @@ int demo(const Words& words) {
   std::cout << file << ": " << content.sample_id.size() << " samples, " << content.drug_id.size() << " drugs, "
             << content.genes.size() << " genes, " << content.responses.size() << " records, "
             << content.perturbations.size() << " perturbation profiles\n";
+  return kExitOk;
+}
+
+int build(const Words& words) {
+  const Usage usage{"cdrzoo data build RECIPE.toml -o FILE [--from DIR]",
+                    "Builds a data set from the files that a recipe names, and says what was done with every row.",
+                    "  cdrzoo data build share/datasets/gdsc2_ccle.toml --from ~/data -o gdsc2_ccle.h5\n"
+                    "  cdrzoo data build mine.toml -o mine.h5     the files lie next to the recipe\n"};
+  po::options_description options("options");
+  options.add_options()("output,o", po::value<std::string>()->required(), "the data set to write")(
+      "from", po::value<std::string>(), "folder of the source files; the folder of the recipe if not given");
+  const auto values = parse(words, usage, options, "RECIPE");
+  if (!values) return kExitOk;
+  const std::filesystem::path recipe_file = single(*values, "RECIPE", usage);
+  const std::filesystem::path output = (*values)["output"].as<std::string>();
+  const Recipe recipe = load_recipe(recipe_file);
+  const auto from = values->count("from") != 0 ? std::filesystem::path((*values)["from"].as<std::string>())
+                                               : recipe_file.parent_path();
+  std::vector<std::string> steps;
+  const DatasetContent content = build_dataset(recipe, from, &steps);
+  write_dataset(content, output);
+  for (const auto& step : steps) std::cout << step << "\n";
+  std::cout << output.string() << ": " << content.sample_id.size() << " samples, " << content.drug_id.size()
+            << " drugs, " << content.genes.size() << " genes, " << content.responses.size() << " records\n";
+  for (const auto& caveat : content.caveats) std::cout << "caveat: " << caveat << "\n";
   return kExitOk;
 }
 
@@ -91,7 +118,8 @@ int cmd_data(const Words& words) {
     const char* summary;
     int (*run)(const Words& words);
   };
-  static constexpr Verb kVerbs[] = {{"demo", "make the demo data set", demo},
+  static constexpr Verb kVerbs[] = {{"build", "build a data set from the files that a recipe names", build},
+                                    {"demo", "make the demo data set", demo},
                                     {"info", "show what is in a data set", info},
                                     {"validate", "check every invariant of a data set", validate}};
   const std::string verb = words.empty() ? "" : words.front();

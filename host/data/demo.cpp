@@ -241,7 +241,7 @@ class Demo {
     std::vector<double> offset;
     for (int g = 0; g < spec_.genes; ++g) {
       scale.push_back(0.6 + 0.8 * shift.uniform());
-      offset.push_back(shift.normal());
+      offset.push_back(2.0 * shift.normal());
     }
     Stream patients(spec_.seed, "patients");
     for (int p = 0; p < spec_.patients; ++p) {
