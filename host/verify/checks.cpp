@@ -127,6 +127,19 @@ cdrzoo_plugin_entry entry_of(const LoadedPlugin& plugin) {
   return entry;
 }
 
+/// The ends of the declared range and all choices: what the host would let through.
+std::vector<nlohmann::json> allowed_extremes(const ParamSpec& spec) {
+  std::vector<nlohmann::json> out;
+  for (const auto& choice : spec.choices) out.emplace_back(choice);
+  if (spec.type == "bool") out = {true, false};
+  for (const auto& bound : {spec.min, spec.max}) {
+    if (!bound) continue;
+    if (spec.type == "int") out.emplace_back(static_cast<std::int64_t>(*bound));
+    if (spec.type == "real") out.emplace_back(*bound);
+  }
+  return out;
+}
+
 Finding check_card(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   const auto params = model.card.resolve(nullptr);
   if (params.size() != model.card.params.size()) return fail("the defaults do not resolve to every key");
@@ -143,7 +156,21 @@ Finding check_card(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
     if (!created.ok()) return fail("the card offers the task " + task + ", and create gave " + created.text());
     if (session.model() == nullptr) return fail("create gave OK and no model");
   }
-  return pass();
+  const Toy toy = toy_of(model);
+  int tried = 0;
+  for (const auto& spec : model.card.params) {
+    for (const auto& value : allowed_extremes(spec)) {
+      const nlohmann::json chosen = {{spec.key, value}};
+      step("create with " + chosen.dump());
+      Session session(model, toy, relaxed());
+      const auto created = session.create(chosen);
+      ++tried;
+      if (!created.ok() && created.status != CDRZOO_E_MEMORY) {
+        return fail("the card allows " + spec.key + " = " + value.dump() + ", and create gave " + created.text());
+      }
+    }
+  }
+  return pass(std::to_string(tried) + " allowed extremes");
 }
 
 Finding check_entry(const LoadedPlugin& plugin, const LoadedModel& model) {
