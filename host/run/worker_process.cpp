@@ -173,19 +173,16 @@ class ProgressReader {
   void parse() {
     const auto json = nlohmann::json::parse(line_, nullptr, false);
     if (!json.is_object()) return;
-    const auto stage = json.find("stage");
-    if (stage != json.end() && stage->is_string() && *stage != last_.stage) {
-      last_ = WorkerProgress();
-      last_.stage = stage->get<std::string>();
-    }
-    const auto text = json.find("phase");
-    if (text != json.end() && text->is_string()) last_.phase = text->get<std::string>();
-    const auto number = [&](const char* name, std::uint64_t& out) {
+    const auto text = [&](const char* name) {
       const auto found = json.find(name);
-      if (found != json.end() && found->is_number_unsigned()) out = found->get<std::uint64_t>();
+      return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
     };
-    number("done", last_.done);
-    number("total", last_.total);
+    const auto number = [&](const char* name) {
+      const auto found = json.find(name);
+      return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+    };
+    if (text("stage").empty()) return;
+    last_ = {text("stage"), text("phase"), number("done"), number("total")};
     if (on_progress_) on_progress_(last_);
   }
 

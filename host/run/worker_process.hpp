@@ -10,7 +10,8 @@
 
 namespace cdrzoo {
 
-/// One line of a worker's progress pipe: {"stage": "fit", "phase": "epoch", "done": 3, "total": 10}.
+/// One line of a worker's progress pipe: {"stage": "fit"} when an operation begins, and then
+/// {"stage": "fit", "phase": "epoch", "done": 3, "total": 10}.
 struct WorkerProgress {
   std::string stage;  ///< load | create | fit | predict | save | ...: the operation that runs
   std::string phase;  ///< the plugin's word for what it counts, may be empty

@@ -147,6 +147,30 @@ fs::path Store::new_temporary(const std::string& key) const {
   return folder;
 }
 
+Store::Claim::Claim(Claim&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+Store::Claim::~Claim() {
+  if (fd_ < 0) return;
+  // Unlinked while locked: whoever waits for the old file notices that it is no longer the one in the folder.
+  ::unlink(path_.c_str());
+  ::close(fd_);
+}
+
+std::optional<Store::Claim> Store::try_claim(const std::string& key) const {
+  check_name(key, "cell key");
+  if (!session_) throw std::logic_error("cells of a store that was opened read-only cannot be claimed");
+  const fs::path path = root_ / "tmp" / ("claim-" + key);
+  for (;;) {
+    FileHandle file = lock_file(path, LOCK_EX | LOCK_NB, O_RDWR | O_CREAT);
+    if (!file) return std::nullopt;
+    struct stat locked = {};
+    struct stat named = {};
+    const bool same = ::fstat(file.get(), &locked) == 0 && ::stat(path.c_str(), &named) == 0 &&
+                      locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+    if (same) return Claim(path, file.release());
+  }
+}
+
 void Store::commit(const fs::path& temporary, const Record& record, const PredictionTable& predictions) const {
   if (!session_) throw std::logic_error("a store that was opened read-only takes no cells");
   const fs::path target = cell_folder(record.key);

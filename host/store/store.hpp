@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cdrzoo {
@@ -48,7 +50,8 @@ struct Record {
 
 /// Content-addressed results: <root>/cells/<key>/{record.json, predictions.h5, log.txt[, model.safetensors]}.
 /// A cell appears by one rename, whole or not at all; a run merges with another by copying cell folders.
-/// Copies share one session (its temporary folders); the last one removes it. Not for use by two threads at once.
+/// Copies share one session (its temporary folders); the last one removes it. Members may be called by several threads,
+/// except commit and predictions: these use libhdf5.
 class Store {
  public:
   /// Creates the folders; removes temporary folders of dead runners. \throws IoError (read-only folder, full disk).
@@ -66,6 +69,24 @@ class Store {
   /// the folder into place. If the cell exists already (another runner was faster) the temporary is dropped.
   /// \throws IoError; the temporary is removed then, and cells that were there stay as they are.
   void commit(const std::filesystem::path& temporary, const Record& record, const PredictionTable& predictions) const;
+  /// The right to compute a cell, so that runners that share a store do not repeat each other's work. Dropped by the
+  /// destructor, and by the kernel when the process dies.
+  class Claim {
+   public:
+    Claim(Claim&& other) noexcept;
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    Claim& operator=(Claim&&) = delete;
+    ~Claim();
+
+   private:
+    friend class Store;
+    Claim(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
+    std::filesystem::path path_;
+    int fd_;
+  };
+  /// Nothing if another claim on this cell is alive, here or in another process.
+  [[nodiscard]] std::optional<Claim> try_claim(const std::string& key) const;
   /// Does nothing if there is no such cell.
   void remove(const std::string& key) const;
 

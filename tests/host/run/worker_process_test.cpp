@@ -83,12 +83,14 @@ TEST_CASE("progress lines are followed and others ignored") {
   const test::TemporaryFolder folder;
   std::vector<WorkerProgress> seen;
   const std::atomic<Stop> stop{Stop::no};
-  const WorkerEnd end = run_worker(script(folder, R"(echo '{"stage":"load"}' >&3; echo rubbish >&3; echo '[1]' >&3
-echo '{"stage":"fit","phase":"epoch","done":3,"total":10}' >&3; printf '{"stage":"never ends"' >&3)"),
-                                   stop, [&](const WorkerProgress& p) { seen.push_back(p); });
+  const WorkerEnd end =
+      run_worker(script(folder, R"(echo '{"stage":"load"}' >&3; echo rubbish >&3; echo '[1]' >&3; echo '{"stage":7}' >&3
+echo '{"stage":"fit"}' >&3; echo '{"stage":"fit","phase":"epoch","done":3,"total":10}' >&3; printf '{"stage"' >&3)"),
+                 stop, [&](const WorkerProgress& p) { seen.push_back(p); });
   CHECK(end.exit_code == 0);
-  REQUIRE(seen.size() == 2);
+  REQUIRE(seen.size() == 3);
   CHECK(seen[0].stage == "load");
+  CHECK(seen[1].phase.empty());
   CHECK(end.last.stage == "fit");
   CHECK(end.last.phase == "epoch");
   CHECK(end.last.done == 3);

@@ -282,6 +282,29 @@ TEST_CASE("temporary folders of a dead runner go, those of a living one stay") {
   for (const int fd : {to_child[0], to_child[1], to_parent[0], to_parent[1]}) ::close(fd);
 }
 
+TEST_CASE("a cell is claimed by one at a time") {
+  const test::TemporaryFolder folder;
+  const Store a = Store::open(folder / "s");
+  const Store b = Store::open(folder / "s");
+  {
+    const auto claim = a.try_claim("k");
+    REQUIRE(claim);
+    CHECK_FALSE(a.try_claim("k"));
+    CHECK_FALSE(b.try_claim("k"));
+    CHECK(b.try_claim("other"));
+  }
+  CHECK(b.try_claim("k"));
+  CHECK_FALSE(fs::exists(folder / "s/tmp/claim-k"));
+
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto claim = Store::open(folder / "s").try_claim("k");
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+  CHECK(a.try_claim("k"));  // the dead hold nothing
+}
+
 TEST_CASE("a full disk is one IoError and earlier cells stay intact") {
   const test::TemporaryFolder folder;
   const fs::path root = folder / "disk";
