@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <numeric>
+#include <utility>
 
 namespace cdrzoo {
 
@@ -63,15 +63,16 @@ void sort_keys(std::vector<std::uint64_t>& keys) {
 }
 
 std::vector<double> mid_ranks(ArrayView<double> x) {
-  std::vector<std::size_t> order(x.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return x[a] < x[b]; });
+  // Keys beside their places: sorting places alone would look up a value in far memory at every comparison.
+  std::vector<std::pair<std::uint64_t, std::size_t>> order(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) order[i] = {order_key(x[i]), i};
+  std::sort(order.begin(), order.end());
   std::vector<double> rank(x.size());
   for (std::size_t begin = 0; begin < order.size();) {
     std::size_t end = begin + 1;
-    while (end < order.size() && x[order[end]] == x[order[begin]]) ++end;
+    while (end < order.size() && order[end].first == order[begin].first) ++end;
     const double shared = 0.5 * static_cast<double>(begin + 1 + end);
-    for (std::size_t i = begin; i < end; ++i) rank[order[i]] = shared;
+    for (std::size_t i = begin; i < end; ++i) rank[order[i].second] = shared;
     begin = end;
   }
   return rank;
