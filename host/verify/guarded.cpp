@@ -27,20 +27,21 @@ Arena::~Arena() {
 
 void* Arena::take(std::size_t bytes, std::size_t align) {
   const std::size_t padded = round_up(bytes == 0 ? 1 : bytes, align);
-  if (!guarded_) {
+  if (memory_ == Memory::plain) {
     void* block = std::aligned_alloc(align, padded);  // NOLINT(cppcoreguidelines-no-malloc)
     if (block == nullptr) throw std::bad_alloc();
     std::memset(block, 0, padded);
     plain_.push_back(block);
     return block;
   }
-  const std::size_t inner = round_up(padded, page());
+  const std::size_t behind = memory_ == Memory::pages ? page() : 0;
+  const std::size_t inner = round_up(padded, page()) + behind;
   void* outer = mmap(nullptr, inner + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (outer == MAP_FAILED) throw std::bad_alloc();
   char* base = static_cast<char*>(outer) + page();
   if (mprotect(base, inner, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
   mappings_.push_back({base, inner, false});
-  return base + inner - padded;
+  return base + inner - behind - padded;
 }
 
 void Arena::seal() {

@@ -9,16 +9,19 @@
 
 namespace cdrzoo::verify {
 
-/// Memory whose end lies against an inaccessible page, so that the first byte too far ends the process. It lives until
-/// the arena does. A plain arena (not guarded) is only aligned.
+/// plain: aligned heap memory. pages: whole pages, which can be made read-only; what lies behind a block is readable.
+/// guarded: the same, with an inaccessible page against the end, so that the first byte too far ends the process.
+enum class Memory { plain, pages, guarded };
+
+/// Memory as a plugin gets it from a strict host. It lives until the arena does.
 class Arena {
  public:
-  explicit Arena(bool guarded) : guarded_(guarded) {}
+  explicit Arena(Memory memory) : memory_(memory) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena();
 
-  /// Zeroed. With guards the block ends at an inaccessible page (up to rounding \p bytes to \p align).
+  /// Zeroed. A guarded block ends at an inaccessible page (up to rounding \p bytes to \p align).
   /// \throws std::bad_alloc
   [[nodiscard]] void* take(std::size_t bytes, std::size_t align = 8);
 
@@ -30,7 +33,7 @@ class Arena {
     std::memcpy(to, data, count * sizeof(T));
     return to;
   }
-  /// Makes everything that was taken so far read-only. For plain arenas: nothing.
+  /// Makes everything that was taken so far read-only. Plain memory stays as it is.
   void seal();
 
  private:
@@ -39,7 +42,7 @@ class Arena {
     std::size_t bytes;  ///< without the guard pages
     bool sealed;
   };
-  bool guarded_;
+  Memory memory_;
   std::vector<Mapping> mappings_;
   std::vector<void*> plain_;
 };

@@ -207,7 +207,7 @@ struct Session::Context {
 };
 
 Session::Session(const LoadedModel& model, const Toy& toy, SessionOptions options)
-    : model_(model), toy_(toy), options_(std::move(options)), lasting_(options_.guarded), context_(new Context) {
+    : model_(model), toy_(toy), options_(std::move(options)), lasting_(options_.memory), context_(new Context) {
   context_->session = this;
 }
 
@@ -221,7 +221,7 @@ void Session::destroy() {
 /// \p operation gets the call and an arena for inputs (sealed before the plugin runs by the operation itself).
 template <typename Operation>
 Outcome Session::run(Operation operation) {
-  Arena calls(options_.guarded);
+  Arena calls(options_.memory);
   Context& context = *context_;
   context.withheld_labels = options_.withheld_labels;
   context.seed = options_.seed;
@@ -306,7 +306,7 @@ ViewPlan Session::query_plan() const {
 }
 
 Outcome Session::fit(const ViewPlan& train) {
-  Arena inputs(options_.guarded);
+  Arena inputs(options_.memory);
   const HostShape& shape = options_.shape;
   cdrzoo_fit_in in{};
   in.train = build_view(toy_, model_.card, train, inputs, shape).view;
@@ -332,8 +332,8 @@ Outcome Session::fit(const ViewPlan& train) {
 }
 
 Prediction Session::predict(const ViewPlan& query) {
-  Arena inputs(options_.guarded);
-  Arena outputs(options_.guarded);
+  Arena inputs(options_.memory);
+  Arena outputs(options_.memory);
   const BuiltView built = build_view(toy_, model_.card, query, inputs, options_.shape);
   if (options_.sealed) inputs.seal();
   Prediction prediction;
@@ -388,7 +388,7 @@ std::vector<float> Prediction::values() const {
 }
 
 Outcome Session::save(State& into) {
-  Arena arena(options_.guarded);
+  Arena arena(options_.memory);
   cdrzoo_state_writer writer{};
   writer.ctx = &into;
   writer.tensor = write_tensor;
@@ -398,7 +398,7 @@ Outcome Session::save(State& into) {
 }
 
 Outcome Session::load(const State& state, const nlohmann::json& params) {
-  Arena arena(options_.guarded);
+  Arena arena(options_.memory);
   StoredState stored;
   stored.state = &state;
   for (const auto& tensor : state.tensors) stored.data.push_back(arena.copy(tensor.bytes.data(), tensor.bytes.size()));
@@ -419,7 +419,7 @@ Outcome Session::load(const State& state, const nlohmann::json& params) {
 }
 
 Outcome Session::info(cdrzoo_model_info& out) {
-  Arena arena(options_.guarded);
+  Arena arena(options_.memory);
   auto* handed = put(arena, cdrzoo_model_info{}, options_.shape);
   auto outcome = run([&](cdrzoo_call* call) { return model_.ops.info(call, instance_, handed); });
   out = *handed;
@@ -427,8 +427,8 @@ Outcome Session::info(cdrzoo_model_info& out) {
 }
 
 Outcome Session::embed(std::int32_t axis, std::int64_t dim, std::vector<float>& out, std::int64_t& count) {
-  Arena inputs(options_.guarded);
-  Arena outputs(options_.guarded);
+  Arena inputs(options_.memory);
+  Arena outputs(options_.memory);
   const auto built = build_view(toy_, model_.card, query_plan(), inputs, options_.shape);
   if (options_.sealed) inputs.seal();
   for (std::uint64_t i = 0; i < built.view->entities.count; ++i) {

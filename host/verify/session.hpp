@@ -62,8 +62,8 @@ struct SessionOptions {
   std::uint64_t seed = 1;
   std::int32_t threads = 1;
   std::int32_t determinism = 0;
-  bool guarded = true;  ///< structs and arrays end at inaccessible pages
-  bool sealed = true;   ///< inputs are read-only
+  Memory memory = Memory::guarded;
+  bool sealed = true;  ///< inputs are read-only (not with plain memory)
   std::int64_t stride_padding = 0;
   HostShape shape;
   double deadline_s = 0;  ///< from the start of the operation; 0 = none, negative = has passed already
