@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/random.hpp"
+#include "data/feature_block.hpp"
 #include "data/hdf5_file.hpp"
 #include "run/bundle_format.hpp"
 #include "run/features.hpp"
@@ -27,49 +28,6 @@ namespace {
 using Rows = std::vector<std::int32_t>;
 
 // ---- entities file ----
-
-Hdf5Type hdf5_type(std::int32_t dtype) {
-  switch (dtype) {
-    case CDRZOO_F32: return Hdf5Type::f32;
-    case CDRZOO_F64: return Hdf5Type::f64;
-    case CDRZOO_I32: return Hdf5Type::i32;
-    case CDRZOO_I64: return Hdf5Type::i64;
-    case CDRZOO_U8: return Hdf5Type::u8;
-    case CDRZOO_U64: return Hdf5Type::u64;
-    default: throw std::logic_error("a feature block of dtype " + std::to_string(dtype) + " cannot be in a bundle");
-  }
-}
-
-const char* part_name(std::int32_t role) {
-  for (const auto& part : bundle::kParts)
-    if (part.role == role) return part.name;
-  throw std::logic_error("a feature block has a part of unknown role " + std::to_string(role));
-}
-
-void write_block(Hdf5Writer& file, const std::string& axis, const FeatureBlock& block) {
-  if (block.name.empty() || block.name.find('/') != std::string::npos)
-    throw DataError("the name \"" + block.name + "\" of a feature block is empty or has a slash in it");
-  const auto path = axis + "/blocks/" + block.name;
-  file.group(path);
-  file.attribute(path, "kind", std::int64_t{block.kind});
-  file.attribute(path, "rows", block.rows);
-  file.attribute(path, "width", block.width);
-  file.attribute(path, "space", block.space);
-  for (const auto& part : block.parts) {
-    const auto name = path + "/" + part_name(part.role);
-    file.write(name, hdf5_type(part.dtype), part.shape, part.data);
-    file.attribute(name, "has_nan", std::int64_t{part.has_nan ? 1 : 0});
-  }
-  if (block.feature_names.empty()) return;
-  std::vector<std::int64_t> offsets = {0};
-  std::string bytes;
-  for (const auto& feature : block.feature_names) {
-    bytes += feature;
-    offsets.push_back(static_cast<std::int64_t>(bytes.size()));
-  }
-  file.write(path + "/feature_name_offsets", offsets);
-  file.text(path + "/feature_name_bytes", bytes);
-}
 
 /// SplitMix64's output is a bijection of its counter, so keys are unique.
 std::vector<std::int64_t> entity_keys(std::int64_t count, std::uint64_t salt, const std::string& axis) {
@@ -88,7 +46,9 @@ void write_axis(Hdf5Writer& file, const std::string& axis, std::int64_t count, s
       throw std::logic_error("block " + block.name + " has " + std::to_string(block.rows) + " rows for " +
                              std::to_string(count) + " entities");
     }
-    write_block(file, axis, block);
+    if (block.name.empty() || block.name.find('/') != std::string::npos)
+      throw DataError("the name \"" + block.name + "\" of a feature block is empty or has a slash in it");
+    write_block(file, std::string(axis).append("/blocks/").append(block.name), block);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/hash.hpp"
+#include "data/feature_block.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -72,9 +72,7 @@ void Features::add_codes(const std::string& name, std::vector<std::int32_t> code
   block.kind = CDRZOO_BLOCK_CODES;
   block.rows = static_cast<std::int64_t>(own.codes.size());
   block.width = static_cast<std::int64_t>(levels.size());
-  Sha256 space;
-  for (const auto& level : levels) space.update(level).update("\n");
-  block.space = space.hex();
+  block.space = space_of(levels);
   block.parts.push_back(
       {CDRZOO_PART_VALUES, CDRZOO_I32, {block.rows}, own.codes.data(), own.codes.size() * sizeof(std::int32_t), false});
   block.parts.push_back(offsets_part(own.offsets));

@@ -71,12 +71,6 @@ cdrzoo_span span_of(const std::vector<T>& items) {
   return {items.empty() ? nullptr : items.data(), items.size(), static_cast<std::uint32_t>(sizeof(T)), 0};
 }
 
-const char* part_name(std::int32_t role) {
-  for (const auto& part : bundle::kParts)
-    if (part.role == role) return part.name;
-  return "?";
-}
-
 // ---- what belongs to one entity: how parts are laid out and gathered ----
 
 /// Parts whose rows per entity are counted by an offsets part.
@@ -105,46 +99,21 @@ std::int64_t row_elements(const cdrzoo_array& array) {
   return count;
 }
 
-void check_block(const StoredBlock& block, const std::string& where) {
-  const auto fail = [&](const std::string& what) { throw DataError(where + " " + what); };
-  const auto need = [&](std::int32_t role) -> const cdrzoo_array& {
-    const auto* array = block.find(role);
-    if (array == nullptr) throw DataError(where + " has no part \"" + part_name(role) + "\"");
-    return *array;
-  };
-  if (plain_rows(block.kind)) {
-    const auto& values = need(CDRZOO_PART_VALUES);
-    if (values.rank < 1 || values.shape[0] != block.rows) fail("has values for another number of entities");
-    if (block.kind == CDRZOO_BLOCK_DENSE && (values.rank != 2 || values.shape[1] != block.width))
-      fail("has values of another width");
-    if (block.kind == CDRZOO_BLOCK_CODES) {
-      if (values.dtype != CDRZOO_I32 || values.rank != 1) fail("has codes that are not int32");
-      for (std::int64_t i = 0; i < block.rows; ++i) {
-        const auto code = elements<std::int32_t>(values)[i];
-        if (code < -1 || code >= block.width) fail("has code " + std::to_string(code) + " out of range");
-      }
-    }
-  }
-  for (const auto& ragged : ragged_of(block.kind)) {
-    const auto* offsets = block.find(ragged.offsets);
-    if (offsets == nullptr && block.kind == CDRZOO_BLOCK_GRAPHS && ragged.offsets == CDRZOO_PART_PAIRPTR) continue;
-    need(ragged.offsets);
-    if (offsets->dtype != CDRZOO_I64 || offsets->rank != 1 || offsets->shape[0] != block.rows + 1)
-      fail("has offsets that are not int64 [rows + 1]");
-    const auto* at = elements<std::int64_t>(*offsets);
-    if (at[0] != 0) fail("has offsets that do not begin at 0");
-    for (std::int64_t i = 0; i < block.rows; ++i)
-      if (at[i + 1] < at[i]) fail("has offsets that fall");
-    for (const auto role : ragged.parts) {
-      const auto* array = block.find(role);
-      if (array == nullptr) continue;
-      if (array->rank < 1 || array->shape[0] < at[block.rows]) fail("has offsets beyond its data");
-    }
-  }
-}
+cdrzoo_array array_of(const FeatureBlock::Part& part) { return make_array(part.dtype, part.shape, part.data); }
 
-bool any_nan(const float* values, std::size_t count) {
-  return std::any_of(values, values + count, [](float v) { return std::isnan(v); });
+/// All of a block but its rows and parts.
+cdrzoo_block block_header(const StoredBlock& stored) {
+  const auto& names = stored.name_offsets;
+  cdrzoo_block block{};
+  block.size = sizeof(cdrzoo_block);
+  block.kind = stored.block.kind;
+  block.name = abi_str(stored.block.name);
+  block.space = abi_str(stored.block.space);
+  block.width = stored.block.width;
+  block.feature_name_offsets = make_array(CDRZOO_I64, {static_cast<std::int64_t>(names.size())}, names.data());
+  block.feature_name_bytes =
+      make_array(CDRZOO_U8, {static_cast<std::int64_t>(stored.name_bytes.size())}, stored.name_bytes.data());
+  return block;
 }
 
 /// Copies rows of one part.
@@ -201,6 +170,34 @@ void impute(float* values, std::int64_t width, ArrayView<std::int32_t> rows, con
   }
 }
 
+/// One part of a block for the entities `rows`: the stored array itself where all rows are wanted as they are.
+cdrzoo_array table_part(SealedMemory& memory, const StoredBlock& stored, const FeatureBlock::Part& part,
+                        ArrayView<std::int32_t> rows, bool whole, const StoredImputation* imputation) {
+  auto array = array_of(part);
+  if (part.role == CDRZOO_PART_VALUES && plain_rows(stored.block.kind)) {
+    if (whole && imputation == nullptr) {
+      if (part.has_nan) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+      return array;
+    }
+    array = gather_rows(memory, array, rows);
+    if (!part.has_nan || array.data == nullptr) return array;
+    auto* values = static_cast<float*>(const_cast<void*>(array.data));  // fresh memory, sealed later
+    if (imputation != nullptr) impute(values, stored.block.width, rows, *imputation);
+    if (any_nan(values, array.bytes / sizeof(float))) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+    return array;
+  }
+  if (!whole) {
+    for (const auto& ragged : ragged_of(stored.block.kind)) {
+      if (part.role == ragged.offsets) return gather_offsets(memory, array, rows);
+      if (std::find(ragged.parts.begin(), ragged.parts.end(), part.role) != ragged.parts.end())
+        return gather_runs(memory, array, array_of(*stored.find(ragged.offsets)), rows);
+    }
+  }
+  // Parts that belong to no entity, such as the level names of codes, are shared as they are.
+  if (part.has_nan) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+  return array;
+}
+
 std::int32_t column_role(const std::string& name) {
   for (const auto& column : bundle::kColumns)
     if (name == column.name) return column.role;
@@ -223,9 +220,9 @@ std::uint64_t hex64(const std::string& digits) { return std::stoull(digits, null
 
 }  // namespace
 
-const cdrzoo_array* StoredBlock::find(std::int32_t role) const {
-  for (const auto& part : parts)
-    if (part.role == role) return &part.array;
+const FeatureBlock::Part* StoredBlock::find(std::int32_t role) const {
+  for (const auto& part : block.parts)
+    if (part.role == role) return &part;
   return nullptr;
 }
 
@@ -263,34 +260,24 @@ Bundle::Axis Bundle::read_axis(std::int32_t code, const std::string& name,
     const auto path = "/" + name + "/blocks/" + block;
     if (!entities_.is_group(path))
       throw DataError(entities_.path().string() + " has no " + name + " block \"" + block + "\"");
-    axis.blocks.push_back(read_block(path, block, axis.count));
+    axis.blocks.push_back(read_stored(path, block, axis.count));
   }
   return axis;
 }
 
-StoredBlock Bundle::read_block(const std::string& path, const std::string& name, std::int64_t rows) const {
-  StoredBlock block;
-  block.name = name;
-  block.kind = static_cast<std::int32_t>(entities_.int_attribute(path, "kind"));
-  block.rows = entities_.int_attribute(path, "rows");
-  block.width = entities_.int_attribute(path, "width");
-  block.space = entities_.text_attribute(path, "space");
-  const auto where = entities_.path().string() + ": " + path;
-  if (block.rows != rows)
-    throw DataError(where + " has " + std::to_string(block.rows) + " rows for " + std::to_string(rows) + " entities");
-  for (const auto& known : bundle::kParts) {
-    const auto dataset = path + "/" + known.name;
-    if (!entities_.has(dataset)) continue;
-    auto array = stored_array(entities_, dataset);
-    if (entities_.int_attribute(dataset, "has_nan") != 0) array.flags |= CDRZOO_ARRAY_HAS_NAN;
-    block.parts.push_back({known.role, array});
+StoredBlock Bundle::read_stored(const std::string& path, const std::string& name, std::int64_t rows) const {
+  StoredBlock stored;
+  stored.block = read_block(entities_, path, name, rows);
+  for (const auto& part : stored.block.parts)
+    register_region(part.data, static_cast<std::size_t>(part.bytes), Region::view);
+  if (task_.feature_names && !stored.block.feature_names.empty()) {
+    stored.name_offsets.push_back(0);
+    for (const auto& feature : stored.block.feature_names) {
+      stored.name_bytes += feature;
+      stored.name_offsets.push_back(static_cast<std::int64_t>(stored.name_bytes.size()));
+    }
   }
-  if (task_.feature_names && entities_.has(path + "/feature_name_offsets")) {
-    block.feature_name_offsets = stored_array(entities_, path + "/feature_name_offsets");
-    block.feature_name_bytes = stored_array(entities_, path + "/feature_name_bytes");
-  }
-  check_block(block, where);
-  return block;
+  return stored;
 }
 
 void Bundle::read_imputations(Axis& axis) const {
@@ -298,13 +285,13 @@ void Bundle::read_imputations(Axis& axis) const {
   for (const auto& name : views_.children(group)) {
     const auto path = std::string(group).append("/").append(name);
     const auto block =
-        std::find_if(axis.blocks.begin(), axis.blocks.end(), [&](const auto& b) { return b.name == name; });
+        std::find_if(axis.blocks.begin(), axis.blocks.end(), [&](const auto& b) { return b.block.name == name; });
     if (block == axis.blocks.end()) throw DataError(views_.path().string() + ": " + path + " is for no block");
     const auto* values = block->find(CDRZOO_PART_VALUES);
     if (values == nullptr || values->dtype != CDRZOO_F32)
       throw DataError(views_.path().string() + ": " + path + " is for a block that is not dense float32");
     StoredImputation imputation;
-    imputation.means = views_.matrix<float>(path + "/means", -1, block->width);
+    imputation.means = views_.matrix<float>(path + "/means", -1, block->block.width);
     imputation.table_of = views_.array<std::int32_t>(path + "/table_of", axis.count);
     for (const auto table : imputation.table_of)
       if (table < 0 || table >= imputation.means.rows)
@@ -322,20 +309,13 @@ void Bundle::make_problem() {
     auto& table = schema_.tables_.emplace_back();
     for (const auto& stored : axis.blocks) {
       auto& parts = table.parts.emplace_back();
-      for (const auto& part : stored.parts) {
-        auto shape = shape_of(part.array);
+      for (const auto& part : stored.block.parts) {
+        auto shape = part.shape;
         shape[0] = 0;
-        parts.push_back({sizeof(cdrzoo_part), part.role, make_array(part.array.dtype, shape, nullptr)});
+        parts.push_back({sizeof(cdrzoo_part), part.role, make_array(part.dtype, shape, nullptr)});
       }
-      cdrzoo_block block{};
-      block.size = sizeof(cdrzoo_block);
-      block.kind = stored.kind;
-      block.name = abi_str(stored.name);
-      block.space = abi_str(stored.space);
-      block.width = stored.width;
+      auto block = block_header(stored);
       block.parts = span_of(parts);
-      block.feature_name_offsets = stored.feature_name_offsets;
-      block.feature_name_bytes = stored.feature_name_bytes;
       table.blocks.push_back(block);
     }
     cdrzoo_entities entities{};
@@ -364,43 +344,14 @@ void Bundle::add_table(View& view, const Axis& axis, ArrayView<std::int32_t> row
   table.parts.reserve(axis.blocks.size());
   for (const auto& stored : axis.blocks) {
     auto& parts = table.parts.emplace_back();
-    const auto imputation = axis.imputations.find(stored.name);
-    for (const auto& part : stored.parts) {
-      cdrzoo_array array = part.array;
-      if (part.role == CDRZOO_PART_VALUES && plain_rows(stored.kind)) {
-        if (!whole || imputation != axis.imputations.end()) array = gather_rows(view.memory_, part.array, rows);
-        if (array.dtype == CDRZOO_F32 && array.data != part.array.data && array.data != nullptr) {
-          auto* values = static_cast<float*>(const_cast<void*>(array.data));  // fresh memory, sealed later
-          if (imputation != axis.imputations.end()) {
-            impute(values, stored.width, rows, imputation->second);
-          } else if ((part.array.flags & CDRZOO_ARRAY_HAS_NAN) != 0U &&
-                     any_nan(values, rows.size() * static_cast<std::size_t>(stored.width))) {
-            array.flags |= CDRZOO_ARRAY_HAS_NAN;
-          }
-        }
-      } else if (!whole) {
-        for (const auto& ragged : ragged_of(stored.kind)) {
-          const auto* offsets = stored.find(ragged.offsets);
-          if (part.role == ragged.offsets) {
-            array = gather_offsets(view.memory_, part.array, rows);
-          } else if (std::find(ragged.parts.begin(), ragged.parts.end(), part.role) != ragged.parts.end()) {
-            array = gather_runs(view.memory_, part.array, *offsets, rows);
-          }
-          // Parts that belong to no entity, such as the level names of codes, are shared as they are.
-        }
-      }
-      parts.push_back({sizeof(cdrzoo_part), part.role, array});
-    }
-    cdrzoo_block block{};
-    block.size = sizeof(cdrzoo_block);
-    block.kind = stored.kind;
-    block.name = abi_str(stored.name);
-    block.space = abi_str(stored.space);
+    const auto found = axis.imputations.find(stored.block.name);
+    const auto* imputation = found == axis.imputations.end() ? nullptr : &found->second;
+    for (const auto& part : stored.block.parts)
+      parts.push_back(
+          {sizeof(cdrzoo_part), part.role, table_part(view.memory_, stored, part, rows, whole, imputation)});
+    auto block = block_header(stored);
     block.rows = static_cast<std::int64_t>(rows.size());
-    block.width = stored.width;
     block.parts = span_of(parts);
-    block.feature_name_offsets = stored.feature_name_offsets;
-    block.feature_name_bytes = stored.feature_name_bytes;
     table.blocks.push_back(block);
   }
   cdrzoo_entities entities{};

@@ -10,25 +10,20 @@
 #include <string>
 #include <vector>
 
+#include "data/feature_block.hpp"
 #include "data/hdf5_file.hpp"
 #include "worker/memory.hpp"
 #include "worker/task.hpp"
 
 namespace cdrzoo::worker {
 
-/// A feature block of the entities file, checked: offsets rise and stay inside, sizes fit, codes are in range.
+/// A feature block of the entities file, which is mapped, and its feature names as the ABI wants them.
 struct StoredBlock {
-  std::string name, space;
-  std::int32_t kind = 0;
-  std::int64_t rows = 0, width = 0;
-  struct Part {
-    std::int32_t role = 0;
-    cdrzoo_array array{};
-  };
-  std::vector<Part> parts;
-  cdrzoo_array feature_name_offsets{}, feature_name_bytes{};
+  FeatureBlock block;
+  std::vector<std::int64_t> name_offsets;  ///< empty unless the task asks for feature names
+  std::string name_bytes;
 
-  [[nodiscard]] const cdrzoo_array* find(std::int32_t role) const;  ///< nullptr if there is none
+  [[nodiscard]] const FeatureBlock::Part* find(std::int32_t role) const;  ///< nullptr if there is none
 };
 
 /// Training means of one block (run/bundle.hpp, Imputation).
@@ -74,13 +69,13 @@ class Bundle {
     std::string name;
     std::int64_t count = 0;
     cdrzoo_array key{};
-    std::vector<StoredBlock> blocks;
+    std::deque<StoredBlock> blocks;
     std::map<std::string, StoredImputation> imputations;
   };
 
   [[nodiscard]] Axis read_axis(std::int32_t code, const std::string& name,
                                const std::vector<std::string>& blocks) const;
-  [[nodiscard]] StoredBlock read_block(const std::string& path, const std::string& name, std::int64_t rows) const;
+  [[nodiscard]] StoredBlock read_stored(const std::string& path, const std::string& name, std::int64_t rows) const;
   void read_imputations(Axis& axis) const;
   void make_problem();
   void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;

@@ -64,32 +64,33 @@ std::uint64_t monotonic_ns() {
 }
 
 void EventSink::write(const nlohmann::json& event) {
-  using nlohmann::json;
-  if (fd_ < 0) {
-    if (event.value("event", "") != "log") return;
-    const auto line = "[" + event.value("level", "") + "] " + event.value("message", "") + "\n";
-    const std::lock_guard<std::mutex> lock(mutex_);
-    write_all(STDERR_FILENO, line);
-    return;
-  }
+  if (fd_ < 0) return;
   // A plugin's text may be no UTF-8.
-  const auto line = event.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  write_all(fd_, event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+void EventSink::stage(const std::string& stage) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  write_all(fd_, line);
+  stage_ = stage;
+  phase_.clear();
+  write({{"stage", stage}});
 }
 
 void EventSink::progress(const std::string& phase, std::uint64_t done, std::uint64_t total,
                          const nlohmann::json& metrics) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto now = std::chrono::steady_clock::now();
-    const bool due =
-        phase != phase_ || (total > 0 && done >= total) || now - last_progress_ >= std::chrono::milliseconds(100);
-    if (!due) return;
-    phase_ = phase;
-    last_progress_ = now;
-  }
-  write({{"event", "progress"}, {"phase", phase}, {"done", done}, {"total", total}, {"metrics", metrics}});
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  const bool due =
+      phase != phase_ || (total > 0 && done >= total) || now - last_progress_ >= std::chrono::milliseconds(100);
+  if (!due) return;
+  phase_ = phase;
+  last_progress_ = now;
+  write({{"stage", stage_}, {"phase", phase}, {"done", done}, {"total", total}, {"metrics", metrics}});
+}
+
+void EventSink::log(const char* level, const std::string& message) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  write_all(STDERR_FILENO, std::string("[") + level + "] " + message + "\n");
 }
 
 // The functions of cdrzoo_host. None of them may throw: plugins of any language call them.
@@ -98,7 +99,7 @@ struct Operation::Services {
 
   static void log(cdrzoo_call* call, std::int32_t level, cdrzoo_str message) noexcept {
     try {
-      of(call).events_.write({{"event", "log"}, {"level", level_name(level)}, {"message", clipped(message)}});
+      of(call).events_.log(level_name(level), clipped(message));
     } catch (...) {  // out of memory: a log line is not worth a model
     }
   }

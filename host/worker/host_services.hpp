@@ -17,21 +17,25 @@
 
 namespace cdrzoo::worker {
 
-/// Where events go: JSON, one object per line. Thread-safe; a line is written whole.
-///   {"event":"stage","stage":"fit"}   {"event":"log","level":"info","message":".."}
-///   {"event":"progress","phase":"..","done":1,"total":10,"metrics":{"loss":0.5}}
+/// What the worker tells while it runs. Thread-safe; a line is written whole.
+///   stages and progress: JSON, one object per line, to the runner's pipe
+///     {"stage":"fit"}   {"stage":"fit","phase":"epoch","done":3,"total":10,"metrics":{"loss":0.5}}
+///   log messages: "[info] text" on stderr, which the runner keeps as the cell's log
 class EventSink {
  public:
-  /// \param fd an open descriptor, or -1: logs then go to stderr as text and everything else nowhere (replay by hand)
+  /// \param fd an open descriptor, or -1 for none
   explicit EventSink(int fd) : fd_(fd) {}
-  void write(const nlohmann::json& event);
+  void stage(const std::string& stage);
   /// At most ten a second, except for a new phase and the end of one.
   void progress(const std::string& phase, std::uint64_t done, std::uint64_t total, const nlohmann::json& metrics);
+  void log(const char* level, const std::string& message);
 
  private:
+  void write(const nlohmann::json& event);  // with mutex_ held
+
   std::mutex mutex_;
   int fd_;
-  std::string phase_;
+  std::string stage_, phase_;
   std::chrono::steady_clock::time_point last_progress_;
 };
 

@@ -27,7 +27,7 @@ constexpr const char* kHelp = R"(cdrzoo-worker runs one plugin in a process of i
 
   cdrzoo-worker run TASK.json [--out DIR] [--progress-fd N]
       Runs the cell that a bundle describes. Writes status.json, predictions.h5 (and model.safetensors) into DIR, by
-      default the folder "out" next to the task. Events go to descriptor N as JSON lines, see share/doc/bundle.md.
+      default the folder "out" next to the task. Progress goes to descriptor N as JSON lines, see share/doc/bundle.md.
   cdrzoo-worker describe PLUGIN.so
       Prints the models of a plugin and their cards as one line of JSON.
 

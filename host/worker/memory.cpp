@@ -84,28 +84,26 @@ void SealedMemory::seal() {
 }
 
 GuardedBuffer::GuardedBuffer(std::size_t bytes) : bytes_(bytes) {
-  const auto page = page_bytes();
   const auto padded = round_up(bytes, kAlignment);
-  mapped_ = round_up(padded, page) + 2 * page;
+  mapped_ = round_up(padded, page_bytes()) + 2 * kGuardBytes;
   base_ = static_cast<std::uint8_t*>(map_pages(mapped_));
-  auto* end = base_ + mapped_ - page;
+  auto* end = base_ + mapped_ - kGuardBytes;
   data_ = end - padded;
-  for (auto* word = base_ + page; word < end; word += sizeof kSignature)
+  for (auto* word = base_ + kGuardBytes; word < end; word += sizeof kSignature)
     std::memcpy(word, &kSignature, sizeof kSignature);
-  ::mprotect(base_, page, PROT_NONE);
-  ::mprotect(end, page, PROT_NONE);
-  register_region(base_, page, Region::guard);
-  register_region(end, page, Region::guard);
+  for (auto* guard : {base_, end}) {
+    ::mprotect(guard, kGuardBytes, PROT_NONE);
+    register_region(guard, kGuardBytes, Region::guard);
+  }
 }
 
 GuardedBuffer::~GuardedBuffer() {
   forget_region(base_);
-  forget_region(base_ + mapped_ - page_bytes());
+  forget_region(base_ + mapped_ - kGuardBytes);
   ::munmap(base_, mapped_);
 }
 
 bool GuardedBuffer::intact() const {
-  const auto page = page_bytes();
   const auto untouched = [&](const std::uint8_t* from, const std::uint8_t* to) {
     for (const auto* at = from; at < to; ++at) {
       std::uint8_t expected[sizeof kSignature];
@@ -114,7 +112,7 @@ bool GuardedBuffer::intact() const {
     }
     return true;
   };
-  return untouched(base_ + page, data_) && untouched(data_ + bytes_, base_ + mapped_ - page);
+  return untouched(base_ + kGuardBytes, data_) && untouched(data_ + bytes_, base_ + mapped_ - kGuardBytes);
 }
 
 }  // namespace cdrzoo::worker

@@ -28,7 +28,7 @@ class SealedMemory {
 };
 
 /// A buffer that a plugin writes: 64-byte aligned, filled with a NaN signature, followed by a few bytes of padding that
-/// are checked and by a page that must not be touched (and preceded by one).
+/// are checked and by kGuardBytes that must not be touched (and preceded by as many).
 class GuardedBuffer {
  public:
   /// \throws std::bad_alloc
@@ -41,6 +41,8 @@ class GuardedBuffer {
   /// Nothing was written before the buffer or between its end and the guard page.
   [[nodiscard]] bool intact() const;
 
+  /// Address space only, no memory: wide enough for a few rows too many.
+  static constexpr std::size_t kGuardBytes = 1U << 20U;
   /// Bits of the quiet NaN that fills a fresh buffer: what still reads so was not written.
   static constexpr std::uint32_t kSignature = 0x7FC5C0DEU;
 

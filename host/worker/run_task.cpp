@@ -260,7 +260,7 @@ class TaskRun {
   void begin_stage(const std::string& stage) {
     status_.stage = stage;
     prepare_fault_report(out_, stage);
-    events_.write({{"event", "stage"}, {"stage", stage}});
+    events_.stage(stage);
   }
 
   /// Adds the seconds that \p body takes to an entry of the timing.
@@ -292,8 +292,8 @@ class TaskRun {
                         name + " returned " + std::to_string(code) + ", and positive values are not allowed",
                         failure.where);
     }
-    const auto why = failure.message.empty() ? name + " returned " + status_text(code) + " without a reason"
-                                             : name + " failed: " + failure.message;
+    const auto why =
+        failure.message.empty() ? name + " returned " + status_text(code) + " without a reason" : failure.message;
     throw TaskFailure(status_of(code, name), why, failure.where);
   }
 
