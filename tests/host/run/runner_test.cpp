@@ -16,7 +16,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "runner_fixture.hpp"
+#include "host/run/runner_fixture.hpp"
 #include "support/catch.hpp"
 
 using namespace cdrzoo;
