@@ -47,8 +47,9 @@ Grouping by_tissue(const Dataset& dataset) {
     auto& known = tissue_of[samples.group[s]];
     if (is_unknown(tissue)) continue;
     if (!known.empty() && known != tissue) {
-      throw DataError("leave-tissue-out needs one tissue per sample group, and " + samples.group[s] + " has " + known +
-                      " and " + tissue);
+      std::string what = "leave-tissue-out needs one tissue per sample group, and ";
+      what.append(samples.group[s]).append(" has ").append(known).append(" and ").append(tissue);
+      throw DataError(what);
     }
     known = tissue;
   }

@@ -30,6 +30,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "cdrzoo-split";
 constexpr int kVersion = 1;
+constexpr int kMaxDepth = 8;  ///< of the JSON; the functions that walk it are recursive
 
 // --- writing
 // ----------------------------------------------------------------------------------------------------------
@@ -272,9 +273,9 @@ class CsvTable {
   void only(const std::set<std::string>& known) const {
     for (const auto& [name, unused] : column_) {
       if (known.count(name) != 0) continue;
-      std::string list;
-      for (const auto& word : known) list += (list.empty() ? "" : ", ") + word;
-      source_.fail(1, "unknown column '" + name + "'; known: " + list);
+      std::string what = "unknown column '" + name + "'; known:";
+      for (const auto& word : known) what.append(what.back() == ':' ? " " : ", ").append(word);
+      source_.fail(1, what);
     }
   }
   bool next() {
@@ -491,7 +492,10 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
   const Source source(path);
   json value;
   try {
-    value = json::parse(source.text());
+    value = json::parse(source.text(), [&](int depth, json::parse_event_t, json&) {
+      if (depth > kMaxDepth) source.fail("this is no split file: it is nested too deeply");
+      return true;
+    });
   } catch (const json::exception&) {
     source.fail("this is no split file: the JSON is damaged or cut off");
   }

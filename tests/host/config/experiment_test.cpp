@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "base/error.hpp"
+#include "base/random.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -254,6 +255,27 @@ TEST_CASE("broken TOML is an error with its line") {
   CHECK_THAT(file.error(""), contains("key 'dataset' is missing"));
 }
 
+TEST_CASE("random changes of an experiment load or are refused with a place") {
+  const File file;
+  const std::string text = "task = \"binary\"\nseeds = [1, 2]\n" + std::string(kMinimal) +
+                           "params = { a = 1.5, b = [1, 2] }\n[run]\nthreads = 2\n[label]\nrule = \"given\"\n";
+  int refused = 0;
+  for (std::uint64_t i = 0; i < 500; ++i) {
+    auto changed = text;
+    for (std::uint64_t k = 0; k <= i % 3; ++k) {
+      const auto draw = splitmix64(i, 2 * k + 1);
+      const char byte = static_cast<char>(
+          draw % 4 == 0 ? draw / 4 % 256 : static_cast<unsigned char>("[]{}=\"'\n#.,0-ei"[draw / 4 % 17]));
+      changed[splitmix64(i, 2 * k) % changed.size()] = byte;
+    }
+    const auto error = file.error(changed);
+    CAPTURE(changed, error);
+    if (error != "no error") CHECK(error.rfind("e.toml:", 0) == 0);
+    refused += error == "no error" ? 0 : 1;
+  }
+  CHECK(refused > 250);
+}
+
 TEST_CASE("an experiment that cannot be read is an error with its path") {
   const TemporaryFolder folder;
   CHECK_THROWS_AS(load_experiment(folder / "absent.toml"), IoError);
@@ -291,4 +313,18 @@ TEST_CASE("every shipped experiment loads") {
     ++n;
   }
   CHECK(n >= 6);
+}
+
+TEST_CASE("the experiments in the documentation load") {
+  const std::filesystem::path page = GENERATE(as<std::string>{}, "share/doc/experiments.md", "README.md");
+  std::ifstream in(std::filesystem::path(CDRZOO_SOURCE_DIR) / page);
+  REQUIRE(in);
+  std::string example;
+  std::string line;
+  while (std::getline(in, line) && line != "```toml") {
+  }
+  while (std::getline(in, line) && line != "```") example += line + "\n";
+  CAPTURE(page, example);
+  const File file;
+  CHECK_FALSE(file.load(example).models.empty());
 }

@@ -160,6 +160,21 @@ TEST_CASE("damaged split files are refused with one sentence") {
     write(path, "\xff\xfe\x00");
     refuse("damaged");
   }
+  SECTION("nested without end") {
+    write(path, std::string(1000000, '['));
+    refuse("nested too deeply");
+  }
+  SECTION("random bytes changed") {
+    for (std::uint64_t i = 0; i < 300; ++i) {
+      auto changed = text;
+      for (std::uint64_t k = 0; k <= i % 3; ++k) {
+        changed[splitmix64(i, 2 * k) % changed.size()] = static_cast<char>(splitmix64(i, 2 * k + 1) % 256);
+      }
+      if (changed == text) continue;
+      write(path, changed);
+      CHECK_THROWS_AS(read_split(path, dataset), DataError);
+    }
+  }
   SECTION("a later version") {
     auto value = good;
     value["version"] = 2;
