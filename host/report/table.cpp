@@ -337,8 +337,9 @@ double test_train_ratio(const Comparison& comparison, std::string& words) {
 
 struct Significance {
   bool starred = false;
-  int folds = 0;   ///< smallest number of pairs of folds behind a test
-  int family = 0;  ///< largest number of comparisons of one column
+  int folds = 0;                ///< smallest number of pairs of folds behind a test
+  int family = 0;               ///< largest number of comparisons of one column
+  bool same_test_rows = false;  ///< transfer: the folds differ in their training rows only
   double ratio = kNan;
   std::string ratio_words;
   std::string reference;  ///< label; "" = the best of each column
@@ -390,7 +391,8 @@ Significance compare(Comparison& comparison, const std::string& name) {
     result.family = std::max(result.family, family);
   }
   result.folds = result.family > 0 ? smallest : 0;
-  result.starred = result.family > 0 && result.folds >= kFoldsForStars;
+  result.same_test_rows = text_of(comparison.records.front()->split, "kind") == "transfer";
+  result.starred = result.family > 0 && result.folds >= kFoldsForStars && !result.same_test_rows;
   return result;
 }
 
@@ -646,6 +648,10 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
                        count_of(static_cast<std::size_t>(significance.family), "comparison") + " per column; ";
     if (significance.starred) {
       text += "* p < 0.05, ** p < 0.01, *** p < 0.001, better or worse.";
+    } else if (significance.same_test_rows) {
+      text +=
+          "no stars, because all folds have the same test rows: sd and tests say how much the training rows matter, "
+          "not how well the result would repeat on other samples.";
     } else {
       text += "no stars, because " + count_of(static_cast<std::size_t>(significance.folds), "fold") +
               (significance.folds == 1 ? " is" : " are") + " too few (" + std::to_string(kFoldsForStars) + " needed).";

@@ -482,6 +482,21 @@ TEST_CASE("Stars need seven folds") {
   }
 }
 
+TEST_CASE("A transfer has no stars: its folds have the same test rows") {
+  SyntheticStore s(8);
+  s.adjust = [](Record& record, PredictionTable&) {
+    record.split["kind"] = "transfer";
+    record.split["source"] = "cell_line";
+    record.split["target"] = "patient";
+  };
+  s.add("baseline.drug_mean", drug_mean);
+  s.add("toy.good", good);
+  const std::string table = words_of(s);
+  CHECK_THAT(table, contains("domain transfer (transfer), cell_line -> patient"));
+  CHECK_THAT(table, contains("no stars, because all folds have the same test rows"));
+  CHECK(table.find(")*") == std::string::npos);
+}
+
 TEST_CASE("The p values of the table are Nadeau-Bengio's on the fold values, adjusted by Holm") {
   SyntheticStore s(8);
   s.add("baseline.drug_mean", drug_mean);
