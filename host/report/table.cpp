@@ -477,13 +477,14 @@ std::string one_line(std::string text) {
 std::string split_words(const Record& record) {
   const std::string kind = text_of(record.split, "kind");
   static const std::map<std::string, std::string> kWords = {
-      {"lpo", "leave-pair-out"},          {"lco", "leave-cell-line-out"},  {"ldo", "leave-drug-out"},
-      {"lto", "leave-tissue-out"},        {"lso", "leave-scaffold-out"},   {"lcdo", "leave-cell-line-and-drug-out"},
-      {"pairs811", "random pairs 8:1:1"}, {"transfer", "domain transfer"}, {"file", "split from a file"}};
+      {"lpo", "leave-pair-out"},          {"lco", "leave-cell-line-out"}, {"ldo", "leave-drug-out"},
+      {"lto", "leave-tissue-out"},        {"lso", "leave-scaffold-out"},  {"lcdo", "leave-cell-line-and-drug-out"},
+      {"pairs811", "random pairs 8:1:1"}, {"file", "split from a file"}};
   const auto it = kWords.find(kind);
-  std::string words = it == kWords.end() ? kind : it->second + " (" + kind + ")";
-  if (kind == "transfer") words += ", " + text_of(record.split, "source") + " -> " + text_of(record.split, "target");
-  return words;
+  if (kind == "transfer") {
+    return "domain transfer " + text_of(record.split, "source") + " -> " + text_of(record.split, "target");
+  }
+  return it == kWords.end() ? kind : it->second + " (" + kind + ")";
 }
 
 std::string label_words(const nlohmann::json& rule) {
