@@ -112,12 +112,13 @@ Scanned scan_file(const fs::path& plugin) {
     result.models = from_cache(plugin, hash);
     if (!result.models.empty()) return result;
     const auto child = run_process({worker_program().string(), "describe", plugin.string()}, kDescribeTimeout_s);
-    if (!child.ok()) {
+    if (!child.ok() || child.out.empty()) {
       // Exit 1 with a sentence is the worker's own refusal; anything else is the plugin taking the process down.
       const std::string said = last_line(child.err);
       result.reason = child.exit_code == 1 && !child.timed_out && !said.empty()
                           ? said
                           : plugin.string() + ": the process that loaded it " + child.how_it_ended(kDescribeTimeout_s) +
+                                (child.ok() ? " without an answer" : "") +
                                 (said.empty() ? "" : "; its last words: " + said);
       return result;
     }
