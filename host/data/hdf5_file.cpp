@@ -785,10 +785,10 @@ void Hdf5Writer::attribute(const std::string& object, const std::string& name, s
   }
 }
 
-void Hdf5Writer::commit() {
+void Hdf5Writer::commit(bool sync) {
   if (state_->unfinished != 0) throw std::logic_error("Hdf5Writer: a data set was not filled");
   if (state_->file.reset() < 0) state_->refuse("", "the file cannot be ended" + library_words());
-  if (::fsync(state_->fd) != 0) state_->refuse("", std::strerror(errno));
+  if (sync && ::fsync(state_->fd) != 0) state_->refuse("", std::strerror(errno));
   if (::close(std::exchange(state_->fd, -1)) != 0) state_->refuse("", std::strerror(errno));
   if (::rename(state_->temporary.c_str(), state_->path.c_str()) != 0) state_->refuse("", std::strerror(errno));
   state_->committed = true;

@@ -154,8 +154,9 @@ class Hdf5Writer {
   void attribute(const std::string& object, const std::string& name, std::string_view value);
   void attribute(const std::string& object, const std::string& name, std::int64_t value);
 
-  /// Ends the file, syncs it and renames it into place.
-  void commit();
+  /// Ends the file, syncs it and renames it into place. \p sync false: for files that live no longer than the process
+  /// that reads them; a power cut may leave nothing of them.
+  void commit(bool sync = true);
 
  private:
   struct State;

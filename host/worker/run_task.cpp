@@ -239,7 +239,7 @@ class TaskRun {
     Hdf5Writer file(out_ / "predictions.h5");
     validation->write(file, "validation");
     test->write(file, "test");
-    file.commit();
+    file.commit(false);
     if (task.save_model) save(ops, model, task);
   }
 
