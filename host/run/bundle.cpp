@@ -281,7 +281,7 @@ std::filesystem::path write_entities(const std::filesystem::path& folder, const 
   write_axis(file, "/sample", content.n_samples, content.key_salt, content.sample_blocks);
   write_axis(file, "/drug", content.n_drugs, content.key_salt, content.drug_blocks);
   if (content.n_genes > 0) write_axis(file, "/gene", content.n_genes, content.key_salt, {});
-  file.commit();
+  file.commit(false);
   return path;
 }
 
@@ -308,7 +308,7 @@ void write_views(const std::filesystem::path& path, const std::vector<BundleView
   }
   const auto seed_text = meaning.hex();
   for (const auto& view : views) write_view(file, view, n_targets, seed_text);
-  file.commit();
+  file.commit(false);
 }
 
 Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& domain,
@@ -358,7 +358,7 @@ Imputation training_means(const FeatureBlock& block, const std::vector<std::int3
 BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder) : plan_(&plan) {
   const auto& dataset = *plan.dataset;
   const auto codes = domain_codes(dataset, plan.split->spec.source, plan.split->spec.target);
-  const Features features(dataset, codes);
+  const DomainBlock domain(dataset, codes);
 
   // Only what some model of the plan asks for.
   std::set<std::string> sample_names, drug_names;
@@ -379,13 +379,13 @@ BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder
   hash.update(dataset.file_hash()).update_le64(content.key_salt);
   for (const auto code : codes) hash.update_le64(static_cast<std::uint64_t>(code));
   for (const auto& name : sample_names) {
-    const auto* block = features.sample_block(name);
+    const auto* block = name == "domain" ? &domain.view() : dataset.sample_block(name);
     if (block == nullptr) continue;
     content.sample_blocks.push_back(*block);
     hash.update("sample/" + name + "\n");
   }
   for (const auto& name : drug_names) {
-    const auto* block = features.drug_block(name);
+    const auto* block = dataset.drug_block(name);
     if (block == nullptr) continue;
     content.drug_blocks.push_back(*block);
     hash.update("drug/" + name + "\n");
@@ -423,20 +423,19 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
     if (all != train) views.push_back(select.labelled("refit", all, y));
   }
 
-  const Features features(dataset, domain_codes(dataset, plan_->split->spec.source, plan_->split->spec.target));
   const auto sample_blocks =
-      known_of(card.sample_blocks, card.optional_sample_blocks, Features::sample_block_names(dataset));
-  const auto drug_blocks = known_of(card.drug_blocks, card.optional_drug_blocks, Features::drug_block_names(dataset));
+      known_of(card.sample_blocks, card.optional_sample_blocks, block_names(dataset.samples.blocks));
+  const auto drug_blocks = known_of(card.drug_blocks, card.optional_drug_blocks, block_names(dataset.drugs.blocks));
   std::vector<Imputation> imputations;
   if (!card.accepts_missing) {
     for (const auto& name : sample_blocks) {
-      const auto* block = features.sample_block(name);
+      const auto* block = dataset.sample_block(name);
       if (block == nullptr || !has_missing(*block)) continue;
       imputations.push_back(training_means(*block, dataset.samples.domain, training_samples));
       imputations.back().axis = "sample";
     }
     for (const auto& name : drug_blocks) {
-      const auto* block = features.drug_block(name);
+      const auto* block = dataset.drug_block(name);
       if (block == nullptr || !has_missing(*block)) continue;
       imputations.push_back(training_means(*block, Rows(static_cast<std::size_t>(block->rows), 0), training_drugs));
       imputations.back().axis = "drug";

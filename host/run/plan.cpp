@@ -48,8 +48,8 @@ void check_runnable(const Card& card, const Experiment& experiment, const Datase
     throw UsageError("model " + card.id + " cannot do task \"" + experiment.task +
                      "\"; its card says: " + join({card.tasks.begin(), card.tasks.end()}));
   }
-  check_blocks(card.id, "sample", card.sample_blocks, Features::sample_block_names(dataset), dataset.name);
-  check_blocks(card.id, "drug", card.drug_blocks, Features::drug_block_names(dataset), dataset.name);
+  check_blocks(card.id, "sample", card.sample_blocks, block_names(dataset.samples.blocks), dataset.name);
+  check_blocks(card.id, "drug", card.drug_blocks, block_names(dataset.drugs.blocks), dataset.name);
   const auto device = device_class(experiment.run.device);
   if (std::find(card.devices.begin(), card.devices.end(), device) == card.devices.end()) {
     throw UsageError("model " + card.id + " cannot run on device \"" + experiment.run.device +

@@ -408,6 +408,21 @@ TEST_CASE("The unlabelled pool is handed out to models that ask for it") {
   CHECK_FALSE(worker::Bundle(other).has_view("unlabelled"));
 }
 
+TEST_CASE("Domain codes begin with the split's source, in the block as in the column") {
+  const Written bundle(card(R"("samples":["domain"],"unlabelled_target":"optional","columns":["domain"])"),
+                       [](RunFixture& f) {
+                         f.split.folds[0].unlabelled_samples = {6, 7};
+                       });
+  const auto task = bundle.task();
+  const worker::Bundle reader(task);
+  for (const auto& [name, code] : {std::pair{"train", 0}, {"unlabelled", 1}}) {
+    const auto view = reader.view(name);
+    const auto& samples = *entities_of(view->abi(), CDRZOO_AXIS_SAMPLE);
+    for (const auto d : values<std::int32_t>(part_of(samples, "domain", CDRZOO_PART_VALUES))) CHECK(d == code);
+    for (const auto d : values<std::int32_t>(column_of(view->abi(), CDRZOO_COLUMN_DOMAIN))) CHECK(d == code);
+  }
+}
+
 TEST_CASE("A training row without a value stops the writing with its number") {
   RunFixture fixture(card());
   fixture.split.folds[0].train = test::rows_of(fixture.dataset, {"p0"});
