@@ -20,6 +20,13 @@ namespace {
 constexpr std::array<int, 14> kElements = {5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53, 78};
 
 std::unique_ptr<RDKit::RWMol> parse(const std::string& smiles, std::string* reason) {
+  // RDKit would read the part before the white space and take the rest for a name.
+  for (const char c : smiles) {
+    if (static_cast<unsigned char>(c) <= 0x20) {
+      *reason = "it has white space or a control character in it";
+      return nullptr;
+    }
+  }
   RDKit::SmilesParserParams params;
   params.allowCXSMILES = false;  // what follows a space would be taken for an extension
   params.parseName = false;

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/dataset.hpp"
+
+#include <hdf5.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/hash.hpp"
+#include "data/dataset_info.hpp"
+#include "data/dataset_writer.hpp"
+#include "data/demo.hpp"
+#include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace cdrzoo;
+using cdrzoo::test::contains;
+using cdrzoo::test::TemporaryFolder;
+
+namespace {
+
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+
+/// Two domains, given out of canonical order: "b" sorts before "z" though it comes second.
+DatasetContent small_content() {
+  DatasetContent c;
+  c.name = "small";
+  c.provenance_json = R"({"builder": "test"})";
+  c.caveats = {"tiny"};
+  c.genes = {"G1", "G2"};
+  c.tissues = {"lung"};
+  c.domains.name = {"z", "b"};
+  c.domains.expression_unit = {"log2", "log2"};
+  c.domains.caveat = {"", "second"};
+  c.sample_id = {"S10", "S9", "P1"};
+  c.sample_group = {"S10", "S9", "patient"};
+  c.sample_domain = {0, 0, 1};
+  c.sample_tissue = {0, -1, 0};
+  c.expression = {1, 2, 3, std::numeric_limits<float>::quiet_NaN(), 5, 6};
+  c.drug_id = {"d2", "d1"};
+  c.drug_name = {"Two", "One"};
+  c.drug_smiles = {"CCO", ""};
+  c.drug_group = {"CCO", "id:d1"};
+  c.drug_scaffold = {"", ""};
+  c.value_unit = "ln_ic50_um";
+  c.responses = {{0, 0, 1, -1, 0.1}, {1, 0, 0, 0, -3.0}, {0, 0, 0, -1, 2.5}, {2, 1, 0, 1, kNan}, {0, 1, 0, -1, 1e-7}};
+  c.perturbations = {{0, 1, 0, -6.0F, 24.0F}};
+  c.perturbation_profile = {7, 8};
+  return c;
+}
+
+std::string tsv_of_small() {
+  return "study\tsample\tdrug\treplicate\tvalue\tlabel\n"
+         "b\tP1\td1\t0\t\t1\n"
+         "z\tS10\td1\t0\t9.9999999999999995e-08\t\n"
+         "z\tS10\td2\t0\t2.5\t\n"
+         "z\tS10\td2\t1\t0.10000000000000001\t\n"
+         "z\tS9\td2\t0\t-3\t0\n";
+}
+
+class SmallFile {
+ public:
+  SmallFile() { write_dataset(small_content(), path()); }
+  explicit SmallFile(const DatasetContent& content) { write_dataset(content, path()); }
+  [[nodiscard]] std::filesystem::path path() const { return folder_ / "small set.h5"; }
+
+  /// Overwrites one element of a data set.
+  template <typename T>
+  SmallFile& set(const char* dataset, hsize_t index, T value) {
+    const hid_t file = H5Fopen(path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t data = H5Dopen2(file, dataset, H5P_DEFAULT);
+    const hid_t type = H5Dget_type(data);
+    REQUIRE(H5Tget_size(type) == sizeof(T));
+    const hid_t space = H5Dget_space(data);
+    const hsize_t one = 1;
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, &index, nullptr, &one, nullptr);
+    const hid_t memory = H5Screate_simple(1, &one, nullptr);
+    REQUIRE(H5Dwrite(data, type, memory, space, H5P_DEFAULT, &value) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Dclose(data);
+    H5Fclose(file);
+    return *this;
+  }
+  /// Replaces the text columns' element; must fit the stored width.
+  SmallFile& set_text(const char* dataset, hsize_t index, const std::string& value) {
+    const hid_t file = H5Fopen(path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t data = H5Dopen2(file, dataset, H5P_DEFAULT);
+    const hid_t type = H5Dget_type(data);
+    std::string padded = value;
+    REQUIRE(value.size() <= H5Tget_size(type));
+    padded.resize(H5Tget_size(type), '\0');
+    const hid_t space = H5Dget_space(data);
+    const hsize_t one = 1;
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, &index, nullptr, &one, nullptr);
+    const hid_t memory = H5Screate_simple(1, &one, nullptr);
+    REQUIRE(H5Dwrite(data, type, memory, space, H5P_DEFAULT, padded.data()) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Dclose(data);
+    H5Fclose(file);
+    return *this;
+  }
+  SmallFile& remove(const char* object) {
+    const hid_t file = H5Fopen(path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    REQUIRE(H5Ldelete(file, object, H5P_DEFAULT) >= 0);
+    H5Fclose(file);
+    return *this;
+  }
+  SmallFile& set_attribute(const char* object, const char* name, std::int64_t value) {
+    const hid_t file = H5Fopen(path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    const hid_t owner = H5Oopen(file, object, H5P_DEFAULT);
+    REQUIRE(H5Adelete(owner, name) >= 0);
+    const hid_t space = H5Screate(H5S_SCALAR);
+    const hid_t attribute = H5Acreate2(owner, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    REQUIRE(H5Awrite(attribute, H5T_NATIVE_INT64, &value) >= 0);
+    H5Aclose(attribute);
+    H5Sclose(space);
+    H5Oclose(owner);
+    H5Fclose(file);
+    return *this;
+  }
+  [[nodiscard]] std::string complaint() const {
+    try {
+      static_cast<void>(Dataset::open(path()));
+    } catch (const DataError& e) {
+      return e.what();
+    }
+    return "it opened";
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+}  // namespace
+
+TEST_CASE("A data set reads back as it was written, its records in canonical order") {
+  const SmallFile file;
+  const Dataset d = Dataset::open(file.path());
+  CHECK(d.name == "small");
+  CHECK(d.caveats == std::vector<std::string>{"tiny"});
+  CHECK(d.genes == std::vector<std::string>{"G1", "G2"});
+  CHECK(d.domains.name == std::vector<std::string>{"z", "b"});
+  CHECK(d.domains.caveat[1] == "second");
+  CHECK(d.samples.id == std::vector<std::string>{"S10", "S9", "P1"});
+  CHECK(d.samples.group[2] == "patient");
+  CHECK(d.samples.tissue == std::vector<std::int32_t>{0, -1, 0});
+  CHECK(d.drugs.name == std::vector<std::string>{"Two", "One"});
+  REQUIRE(d.responses.size() == 5);
+  const auto& r = d.responses;
+  CHECK(std::vector<std::int32_t>(r.sample.begin(), r.sample.end()) == std::vector<std::int32_t>{2, 0, 0, 0, 1});
+  CHECK(std::vector<std::int32_t>(r.drug.begin(), r.drug.end()) == std::vector<std::int32_t>{1, 1, 0, 0, 0});
+  CHECK(std::vector<std::int32_t>(r.replicate.begin(), r.replicate.end()) == std::vector<std::int32_t>{0, 0, 0, 1, 0});
+  CHECK(std::isnan(r.value[0]));
+  CHECK(r.label[0] == 1);
+  CHECK(r.value[3] == 0.1);
+  CHECK(r.value_unit == "ln_ic50_um");
+
+  const auto x = d.expression();
+  CHECK(x.rows == 3);
+  CHECK(x.cols == 2);
+  CHECK(x.row(2)[1] == 6.0F);
+  const FeatureBlock* expression = d.sample_block("expression");
+  CHECK(expression->parts[0].has_nan);
+  CHECK(expression->feature_names == d.genes);
+  CHECK(reinterpret_cast<std::uintptr_t>(expression->parts[0].data) % 64 == 0);
+  REQUIRE(d.perturbations);
+  CHECK(d.perturbations->size() == 1);
+  CHECK(d.perturbations->profile.row(0)[1] == 8.0F);
+  CHECK(d.perturbations->drug_b[0] == 0);
+}
+
+TEST_CASE("Blocks that columns imply are made when the file is opened") {
+  const SmallFile file;
+  const Dataset d = Dataset::open(file.path());
+  const FeatureBlock* tissue = d.sample_block("tissue");
+  REQUIRE(tissue != nullptr);
+  CHECK(tissue->kind == CDRZOO_BLOCK_CODES);
+  CHECK(tissue->width == 1);
+  CHECK(static_cast<const std::int32_t*>(tissue->parts[0].data)[1] == -1);
+  CHECK(std::string(static_cast<const char*>(tissue->parts[2].data), 4) == "lung");
+  REQUIRE(d.sample_block("domain") != nullptr);
+  const FeatureBlock* smiles = d.drug_block("smiles");
+  REQUIRE(smiles != nullptr);
+  CHECK(static_cast<const std::int64_t*>(smiles->parts[0].data)[2] == 3);
+  CHECK(std::string(static_cast<const char*>(smiles->parts[1].data), 3) == "CCO");
+  CHECK(d.drug_block("morgan") == nullptr);
+
+  const Dataset copy = d;  // views of a copy stay valid
+  CHECK(copy.sample_block("tissue")->parts[0].data == tissue->parts[0].data);
+}
+
+TEST_CASE("The data hash is that of the documented bytes") {
+  const SmallFile file;
+  CHECK(Dataset::open(file.path()).data_hash() == sha256_hex(tsv_of_small()));
+}
+
+TEST_CASE("The data hash does not see the order of tables and records, and sees every value") {
+  const std::string reference = Dataset::open(SmallFile().path()).data_hash();
+  DatasetContent c = small_content();
+  std::reverse(c.responses.begin(), c.responses.end());
+  c.caveats.clear();
+  c.expression[0] = 99.0F;
+  CHECK(Dataset::open(SmallFile(c).path()).data_hash() == reference);
+  c.responses[0].value = std::nextafter(c.responses[0].value, 10.0);
+  CHECK(Dataset::open(SmallFile(c).path()).data_hash() != reference);
+}
+
+TEST_CASE("The file hash is that of the file") {
+  const SmallFile file;
+  CHECK(Dataset::open(file.path()).file_hash() == sha256_file_hex(file.path()));
+}
+
+TEST_CASE("An unknown domain is an error that names the known ones") {
+  const SmallFile file;
+  const Dataset d = Dataset::open(file.path());
+  CHECK(d.domain_index("b") == 1);
+  CHECK_THROWS_WITH(d.domain_index("c"), contains("unknown domain 'c'") && contains("known: z, b"));
+}
+
+TEST_CASE("Broken data sets are refused with the object, the row and what was expected") {
+  SmallFile f;
+  CHECK_THAT(f.set("/responses/sample", 1, std::int32_t{3}).complaint(),
+             contains("/responses/sample row 1 is 3; expected 0 to 2"));
+}
+
+TEST_CASE("Each broken invariant has its sentence") {
+  SmallFile f;
+  std::string expected;
+  SECTION("drug out of range") {
+    f.set("/responses/drug", 0, std::int32_t{-1});
+    expected = "/responses/drug row 0 is -1; expected 0 to 1";
+  }
+  SECTION("order") {
+    f.set("/responses/sample", 4, std::int32_t{2});
+    expected = "row 4 breaks the canonical order";
+  }
+  SECTION("repeated record") {
+    f.set("/responses/replicate", 3, std::int32_t{0});
+    expected = "row 3 repeats the record of sample 'S10' and drug 'd2'";
+  }
+  SECTION("label") {
+    f.set("/responses/label", 2, std::int8_t{2});
+    expected = "/responses/label row 2 is 2; expected 1, 0 or -1";
+  }
+  SECTION("neither value nor label") {
+    f.set("/responses/value", 1, kNan);
+    expected = "row 1 has neither a value nor a label";
+  }
+  SECTION("infinite value") {
+    f.set("/responses/value", 1, std::numeric_limits<double>::infinity());
+    expected = "/responses/value row 1 is infinite";
+  }
+  SECTION("tissue out of range") {
+    f.set("/samples/tissue", 0, std::int32_t{1});
+    expected = "/samples/tissue row 0 is 1; expected -1 to 0";
+  }
+  SECTION("domain out of range") {
+    f.set("/samples/domain", 0, std::int32_t{2});
+    expected = "/samples/domain row 0 is 2; expected 0 to 1";
+  }
+  SECTION("duplicate sample") {
+    f.set_text("/samples/id", 1, "S10");
+    expected = "/samples/id holds 'S10' twice, in rows 0 and 1";
+  }
+  SECTION("duplicate drug") {
+    f.set_text("/drugs/id", 1, "d2");
+    expected = "/drugs/id holds 'd2' twice";
+  }
+  SECTION("duplicate gene") {
+    f.set_text("/genes/symbol", 1, "G1");
+    expected = "/genes/symbol holds 'G1' twice";
+  }
+  SECTION("other gene order") {
+    f.set_text("/genes/symbol", 0, "G3");
+    expected = "was written for other genes or another gene order";
+  }
+  SECTION("control character in an id") {
+    f.set_text("/samples/id", 1, "a\tb");
+    expected = "/samples/id row 1 is not UTF-8 text or has a control character";
+  }
+  SECTION("perturbation control") {
+    f.set("/perturbations/control", 0, std::int32_t{-1});
+    expected = "/perturbations/control row 0 is -1";
+  }
+  SECTION("perturbation pair") {
+    f.set("/perturbations/drug_b", 0, std::int32_t{1});
+    expected = "/perturbations/drug_b row 0 repeats the first drug";
+  }
+  SECTION("missing column") {
+    f.remove("/responses/label");
+    expected = "/responses/label is missing";
+  }
+  SECTION("missing expression") {
+    f.remove("/samples/blocks/expression");
+    expected = "/samples/blocks/expression is missing";
+  }
+  SECTION("another version") {
+    f.set_attribute("/", "format_version", 2);
+    expected = "has format version 2; this program reads version 1";
+  }
+  SECTION("width of a block") {
+    f.set_attribute("/samples/blocks/expression", "width", 3);
+    expected = "/samples/blocks/expression/values has shape [3, 2]; expected [3, 3]";
+  }
+  SECTION("no flag for missing values") {
+    f.set_attribute("/samples/blocks/expression/values", "has_nan", 7);
+    expected = "has_nan = 7; expected 0 or 1";
+  }
+  CHECK_THAT(f.complaint(), contains(expected) && contains("small set.h5"));
+  const Findings findings = validate_dataset(f.path());
+  REQUIRE(findings.errors.size() == 1);
+  CHECK_THAT(findings.errors[0], contains(expected));
+}
+
+TEST_CASE("Validation reads the matrices too") {
+  SmallFile f;
+  CHECK(validate_dataset(f.path()).errors.empty());
+  SECTION("a wrong flag") {
+    f.set_attribute("/samples/blocks/expression/values", "has_nan", 0);
+    CHECK_THAT(validate_dataset(f.path()).errors.at(0),
+               contains("holds 1 NaN, but its attribute has_nan says that there are none"));
+  }
+  SECTION("a gene without a value") {
+    DatasetContent c = small_content();
+    c.expression[5] = std::numeric_limits<float>::quiet_NaN();
+    CHECK_THAT(validate_dataset(SmallFile(c).path()).errors.at(0), contains("gene G2 has no value in domain b"));
+  }
+  SECTION("infinity") {
+    DatasetContent c = small_content();
+    c.expression[0] = std::numeric_limits<float>::infinity();
+    CHECK_THAT(validate_dataset(SmallFile(c).path()).errors.at(0), contains("1 infinite values"));
+  }
+}
+
+TEST_CASE("Content that breaks an invariant is not written at all") {
+  const TemporaryFolder folder;
+  DatasetContent c = small_content();
+  c.responses.push_back(c.responses.front());
+  CHECK_THROWS_WITH(write_dataset(c, folder / "x.h5"), contains("repeats the record"));
+  CHECK(std::filesystem::is_empty(folder.path()));
+}
+
+TEST_CASE("An existing data set survives a failed attempt to replace it") {
+  const SmallFile file;
+  const std::string before = sha256_file_hex(file.path());
+  DatasetContent c = small_content();
+  c.sample_id[1] = c.sample_id[0];
+  CHECK_THROWS_AS(write_dataset(c, file.path()), DataError);
+  CHECK(sha256_file_hex(file.path()) == before);
+}
+
+TEST_CASE("Opening does not read the matrices") {
+  DatasetContent c = small_content();
+  const std::size_t genes = 4000;
+  c.genes.clear();
+  for (std::size_t g = 0; g < genes; ++g) c.genes.push_back("G" + std::to_string(g));
+  c.sample_id.clear();
+  c.responses.clear();
+  c.perturbations.clear();
+  c.perturbation_profile.clear();
+  const std::size_t samples = 2000;
+  for (std::size_t i = 0; i < samples; ++i) c.sample_id.push_back("S" + std::to_string(i));
+  c.sample_group = c.sample_id;
+  c.sample_domain.assign(samples, 0);
+  c.sample_tissue.assign(samples, 0);
+  c.expression.assign(samples * genes, 1.0F);
+  const SmallFile file(c);
+  const Dataset d = Dataset::open(file.path());
+  const auto* data = d.expression().data;
+
+  // How much of the mapping that holds the matrix is in memory?
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  bool inside = false;
+  long resident_kb = -1;
+  while (std::getline(maps, line)) {
+    unsigned long begin = 0;
+    unsigned long end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      const auto address = reinterpret_cast<unsigned long>(data);
+      inside = begin <= address && address < end;
+    }
+    if (inside && line.rfind("Rss:", 0) == 0) resident_kb = std::atol(line.c_str() + 4);
+  }
+  REQUIRE(resident_kb >= 0);
+  CHECK(resident_kb * 1024 < static_cast<long>(samples * genes * sizeof(float) / 4));
+}
