@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <iostream>
+#include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -38,10 +40,18 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
   }
 }
 
+std::string bound(const std::optional<double>& value, const char* none) {
+  if (!value) return none;
+  std::ostringstream text;
+  text.precision(12);
+  text << *value;
+  return text.str();
+}
+
 std::string range_of(const ParamSpec& spec) {
   if (!spec.choices.empty()) return joined(spec.choices);
   if (!spec.min && !spec.max) return "-";
-  return (spec.min ? json(*spec.min).dump() : "-inf") + " .. " + (spec.max ? json(*spec.max).dump() : "inf");
+  return bound(spec.min, "-inf") + " .. " + bound(spec.max, "inf");
 }
 
 void print_failures(const Registry& registry) {

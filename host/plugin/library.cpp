@@ -50,6 +50,15 @@ std::string text_of(cdrzoo_str text, std::uint64_t limit, const std::string& wha
   return {text.ptr, text.len};
 }
 
+/// The loader's own words out of Boost's, which wraps them in a general failure; everything if they are not there.
+std::string loader_message(const std::string& what) {
+  static const std::string begin = "dlerror system message: ";
+  const auto from = what.find(begin);
+  const auto to = what.rfind(')');
+  if (from == std::string::npos || to == std::string::npos || to <= from) return what;
+  return what.substr(from + begin.size(), to - from - begin.size());
+}
+
 /// Copies what the plugin's table defines over a table of defaults, and insists on the mandatory slots.
 LoadedModel check_model(const cdrzoo_model_type& type, std::uint32_t stride, const std::string& where) {
   if (type.size < CDRZOO_FIELD_END(cdrzoo_model_type, ops) || type.size > stride) {
@@ -117,10 +126,7 @@ cdrzoo_plugin_entry find_entry(const std::filesystem::path& path) {
                                                           static_cast<unsigned>(dll::load_mode::rtld_local) |
                                                           static_cast<unsigned>(RTLD_NODELETE)));
   } catch (const std::exception& e) {
-    std::string why = e.what();
-    const auto end = why.find_last_not_of(" \n");
-    why.erase(end == std::string::npos ? 0 : end + 1);
-    throw PluginError(path.string() + " cannot be loaded: " + why);
+    throw PluginError(path.string() + " cannot be loaded: " + loader_message(e.what()));
   }
   if (!library->has(CDRZOO_PLUGIN_ENTRY_NAME)) {
     throw PluginError(path.string() + " exports no " CDRZOO_PLUGIN_ENTRY_NAME ": it is no cdrzoo plugin");

@@ -421,11 +421,14 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
     }
   }
   if (permuted) {
-    const auto order = random_order(static_cast<int>(train.size()), seed, kShuffle);
-    const auto original = train;
-    for (std::size_t i = 0; i < train.size(); ++i) {
-      train[i].target = original[static_cast<std::size_t>(order[i])].target;
+    std::vector<Observation*> rows;
+    for (auto* list : {&train, &early_stop}) {
+      for (auto& row : *list) rows.push_back(&row);
     }
+    std::vector<std::vector<float>> targets;
+    for (const auto* row : rows) targets.push_back(row->target);
+    const auto order = random_order(static_cast<int>(rows.size()), seed, kShuffle);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i]->target = targets[static_cast<std::size_t>(order[i])];
   }
   std::vector<float> values;
   for (const auto& row : train) values.push_back(row.target[0]);
