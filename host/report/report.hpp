@@ -44,6 +44,11 @@ struct ReportOptions {
   bool color = false;           ///< text: the best in bold by ANSI codes; else marked by ">"
 };
 
+/// Before anything is run: throws the UsageError that the table would end with.
+/// \param models ids and names of the models of the experiment
+void check_report_options(const ReportOptions& options, const std::string& task,
+                          const std::vector<std::string>& models);
+
 /// The table of the paper's form: models x metrics, "mean (sd)", best in bold, significance marks, failures, caveats.
 /// One table per comparison: cells that share data set, task, label rule and split. A pure function of its arguments.
 /// \throws UsageError for an unknown format, metric or reference model, naming the known ones.

@@ -39,7 +39,8 @@ struct CellScores {
   const Record* record = nullptr;
   std::vector<double> test;  ///< NaN = no usable prediction
   std::vector<double> validation_truth, validation_prediction;
-  double threshold = kNan;  ///< binary; from the validation rows
+  double threshold = kNan;         ///< binary; from the validation rows
+  std::int64_t without_truth = 0;  ///< test rows that cannot be scored; not among the rows of the fold
 };
 
 bool ok(const Record& record) { return record.status == "ok"; }
@@ -52,8 +53,13 @@ class FoldBuilder {
   void add(const Record& record, const PredictionTable& table) {
     CellScores cell;
     cell.record = &record;
+    without_truth_ = 0;
     cell.test.assign(rows_.truth.size(), kNan);
     for (std::size_t i = 0; i < table.size(); ++i) {
+      if (!std::isfinite(table.truth[i])) {  // nothing to score it against
+        without_truth_ += table.part[i] == "test" ? 1 : 0;
+        continue;
+      }
       const bool usable = table.status[i] == 0 && std::isfinite(table.prediction[i]);
       if (table.part[i] == "validation") {
         if (!usable) continue;
@@ -66,6 +72,7 @@ class FoldBuilder {
       }
     }
     if (record.task == "binary") cell.threshold = best_f1_threshold(cell.validation_truth, cell.validation_prediction);
+    cell.without_truth = without_truth_;
     cells_.push_back(std::move(cell));
   }
 
@@ -131,6 +138,7 @@ class FoldBuilder {
   std::vector<std::vector<std::string>> labels_ = std::vector<std::vector<std::string>>(3);
   std::vector<CellScores> cells_;
   std::unordered_map<std::int32_t, std::size_t> row_of_record_;
+  std::int64_t without_truth_ = 0;
 };
 
 /// Values of the rows in \p rows of a full vector.
@@ -198,19 +206,32 @@ class FoldScorer {
     frame_.coverage_rule = "as_reported";
     emit("pooled", "coverage", all > 0 ? static_cast<double>(predicted.size()) / static_cast<double>(all) : kNan, "",
          static_cast<std::int64_t>(all));
+    if (cell.without_truth > 0) {
+      emit("pooled", "rows_without_truth", static_cast<double>(cell.without_truth), "", cell.without_truth);
+    }
     if (task_ == Task::binary) {
       emit("validation", "threshold", cell.threshold, std::isnan(cell.threshold) ? "no_positive_validation_row" : "",
            size_of(cell.validation_truth));
     }
     score_validation(cell);
+    const std::size_t begin = out_.size();
     score_rows(cell, cell.test, predicted, false);
+    const std::size_t end = out_.size();
     // Where rows stay without any value the filled score would be a score on a selection: it is left out.
     if (fillable.size() == all) {
       frame_.coverage_rule = "filled";
       score_rows(cell, filled, fillable, true);
     }
     frame_.coverage_rule = "common";
-    score_rows(cell, cell.test, common, false);
+    if (common.size() < predicted.size()) {
+      score_rows(cell, cell.test, common, false);
+    } else {  // the same rows and predictions: the same values
+      for (std::size_t i = begin; i < end; ++i) {
+        ResultRow row = out_[i];
+        row.coverage_rule = "common";
+        out_.push_back(std::move(row));
+      }
+    }
   }
 
   [[nodiscard]] const std::vector<CellScores>& cells() const { return cells_; }

@@ -489,10 +489,11 @@ std::string split_words(const Record& record) {
 
 std::string label_words(const nlohmann::json& rule) {
   const std::string kind = text_of(rule, "kind", text_of(rule, "rule"));
+  const std::string given = " (rows without a response value: as given)";
   if (kind == "given") return "labels as given by the data set";
-  if (kind == "per_drug_median") return "label 1 = response below the drug's median over the training rows";
-  if (kind == "per_drug_mean") return "label 1 = response below the drug's mean over the training rows";
-  if (kind == "fixed") return "label 1 = response below " + shortest(number_of(rule, "threshold", kNan));
+  if (kind == "per_drug_median") return "label 1 = response below the drug's median over the training rows" + given;
+  if (kind == "per_drug_mean") return "label 1 = response below the drug's mean over the training rows" + given;
+  if (kind == "fixed") return "label 1 = response below " + shortest(number_of(rule, "threshold", kNan)) + given;
   return kind.empty() ? "" : "label rule " + kind;
 }
 
@@ -816,7 +817,8 @@ Grid effect_grid(const Comparison& comparison, const Significance& significance,
                          std::isnan(half) ? "-"
                                           : fixed(column.test.mean_difference - half, decimals) + " to " +
                                                 fixed(column.test.mean_difference + half, decimals),
-                         general(column.p), general(column.p_holm),
+                         significance.same_test_rows ? "-" : general(column.p),
+                         significance.same_test_rows ? "-" : general(column.p_holm),
                          std::to_string(won) + "/" + std::to_string(column.test.pairs)});
     grid.bold.emplace_back(6, false);
   }
@@ -900,13 +902,65 @@ void check_reference(const std::map<Place, Comparison>& comparisons, const std::
                    "\" is not among the results; they have: " + join({labels.begin(), labels.end()}, ", "));
 }
 
+void check_format(const ReportOptions& options) {
+  if (options.format == "text" || options.format == "markdown" || options.format == "csv") return;
+  throw UsageError("there is no report format \"" + options.format + "\"; there are: text, markdown, csv");
+}
+
+/// Every metric that results of \p task can have, by level.
+std::map<std::string, std::set<std::string>> possible_metrics(const std::string& task) {
+  const std::vector<double> zero_one = {0, 1};
+  std::map<std::string, std::set<std::string>> possible;
+  std::set<std::string>& pooled = possible["pooled"];
+  const std::vector<MetricValue> computed = task == "binary"
+                                                ? binary_metrics(zero_one, zero_one, BinaryOptions{0.5, true})
+                                                : regression_metrics(zero_one, zero_one, 0.0);
+  for (const MetricValue& m : computed) {
+    pooled.insert(m.name);
+    for (const char* level : {"per_drug", "per_sample", "per_tissue"}) {
+      if (m.name == "r2_train") continue;
+      for (const char* suffix : {"", "_median", "_better"}) possible[level].insert(m.name + suffix);
+    }
+  }
+  pooled.insert("coverage");
+  if (task == "binary") {
+    pooled.insert("auprc_skill");
+    return possible;
+  }
+  pooled.insert("rmse_skill");
+  for (auto& [level, names] : possible) names.insert({"r2_res", "pearson_res", "spearman_res"});
+  return possible;
+}
+
 }  // namespace
+
+void check_report_options(const ReportOptions& options, const std::string& task,
+                          const std::vector<std::string>& models) {
+  check_format(options);
+  const auto possible = possible_metrics(task);
+  for (const std::string& text : options.metrics) {
+    const Metric metric = parse_metric(text);
+    const auto level = possible.find(metric.level);
+    if (level == possible.end()) {
+      throw UsageError("metric \"" + text + "\": there is no level \"" + metric.level +
+                       "\"; there are: per_drug, per_sample, per_tissue, pooled");
+    }
+    if (level->second.count(metric.name) > 0) continue;
+    throw UsageError("there is no metric \"" + metric.name + "\" at level \"" + metric.level + "\" of the task " +
+                     task + "; there are: " + join({level->second.begin(), level->second.end()}, ", "));
+  }
+  const std::string& reference = options.reference_model;
+  if (reference.empty() || std::find(models.begin(), models.end(), reference) != models.end()) return;
+  if (reference == "best_naive") {
+    if (std::any_of(models.begin(), models.end(), [](const std::string& id) { return is_naive(id); })) return;
+    throw UsageError("the reference \"best_naive\" needs a naive baseline (baseline.drug_mean, ...) among the models");
+  }
+  throw UsageError("the reference model \"" + reference + "\" is not among the models: " + join(models, ", "));
+}
 
 std::string render_table(const std::vector<ResultRow>& rows, const std::vector<Record>& records,
                          const ReportOptions& options) {
-  if (options.format != "text" && options.format != "markdown" && options.format != "csv") {
-    throw UsageError("there is no report format \"" + options.format + "\"; there are: text, markdown, csv");
-  }
+  check_format(options);
   std::map<Place, Comparison> comparisons;
   std::map<std::string, Comparison*> of_key;
   std::vector<const Record*> sorted;

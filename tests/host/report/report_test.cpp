@@ -356,7 +356,8 @@ TEST_CASE("Binary: the threshold is from the cell's own validation rows and one 
   }
   const std::string table = words_of(s);
   CHECK_THAT(table, contains("prevalence in the test rows"));
-  CHECK_THAT(table, contains("label 1 = response below the drug's median over the training rows"));
+  CHECK_THAT(table, contains("label 1 = response below the drug's median over the training rows (rows without a "
+                             "response value: as given)"));
   CHECK_THAT(table, contains("accuracy, f1, mcc: at the threshold that maximises F1 on the validation rows"));
   SECTION("declared probabilities add Brier, log-loss and the metrics at one half") {
     SyntheticStore p(2, 24, true);
@@ -577,6 +578,51 @@ TEST_CASE("Wishes that cannot be met are errors that name what there is") {
   options.reference_model = "";
   options.format = "pdf";
   CHECK_THAT(message(options), contains("text, markdown, csv"));
+}
+
+TEST_CASE("The same wishes are judged before a run") {
+  const std::vector<std::string> models = {"baseline.drug_mean", "toy.good"};
+  ReportOptions options;
+  options.metrics = {"rmse", "per_drug:pearson", "per_cell:rmse_better", "r2_train", "rmse_skill", "per_drug:r2_res"};
+  options.reference_model = "best_naive";
+  CHECK_NOTHROW(check_report_options(options, "regression", models));
+  CHECK_THROWS_AS(check_report_options(options, "regression", {"toy.good"}), UsageError);
+  CHECK_THROWS_AS(check_report_options(options, "binary", models), UsageError);
+  options.metrics = {"sensitivity", "per_drug:auroc", "accuracy@0.5", "brier"};
+  CHECK_NOTHROW(check_report_options(options, "binary", models));
+  options.reference_model = "toy.bad";
+  CHECK_THROWS_AS(check_report_options(options, "binary", models), UsageError);
+  options.reference_model = "";
+  options.metrics = {"per_planet:auroc"};
+  CHECK_THROWS_AS(check_report_options(options, "binary", models), UsageError);
+}
+
+TEST_CASE("Every metric that results have may be asked for before the run") {
+  for (const bool binary : {false, true}) {
+    SyntheticStore s(2, 24, binary);
+    s.adjust = [](Record& record, PredictionTable&) { record.card["traits"]["probabilities"] = true; };
+    s.add("baseline.drug_tissue_mean", tissue_mean);
+    s.add("baseline.global_mean", global_mean);
+    for (const ResultRow& row : compute_results(s.store(), s.store().keys())) {
+      if (row.level.find(':') != std::string::npos || row.level == "validation") continue;
+      ReportOptions options;
+      options.metrics = {row.level + ":" + row.metric};
+      INFO(options.metrics.front());
+      CHECK_NOTHROW(check_report_options(options, row.task, {}));
+    }
+  }
+}
+
+TEST_CASE("Test rows without a true value are left out and counted") {
+  SyntheticStore s(2);
+  s.adjust = [](Record&, PredictionTable& table) {
+    for (std::size_t i = table.size() - 5; i < table.size(); ++i) table.truth[i] = kMissing;
+  };
+  s.add("toy.good", good);
+  const auto rows = compute_results(s.store(), s.store().keys());
+  CHECK(value(rows, {"toy.good", "pooled", "rows_without_truth"}) == 5);
+  CHECK(find(rows, {"toy.good", "pooled", "rmse"})->n == 67);
+  CHECK(std::isfinite(value(rows, {"toy.good", "pooled", "rmse"})));
 }
 
 TEST_CASE("Models of the same name are told apart by their parameters") {
