@@ -72,6 +72,7 @@ Outcome judge(const WorkerEnd& end, const WorkerCommand& command, const std::fil
   }
   out.timing["wall_s"] = end.wall_s;
   out.timing["peak_private_mb"] = static_cast<double>(end.peak_memory_bytes) / 1048576.0;
+  if (end.strays > 0) out.extra["processes_left_behind"] = end.strays;
   const std::string stage = where(end.last);
 
   switch (end.reason) {

@@ -141,6 +141,7 @@ class Run {
     bundles_folder_ = options.keep_bundles ? store.root() / "bundles" : store.new_temporary("bundles");
     create_folders(bundles_folder_);
     bundles_ = std::make_unique<BundleWriter>(plan, bundles_folder_);
+    (void)plan.dataset->file_hash();  // computed once here, read by all threads later
     const auto environment = make_worker_environment(threads(), "/", cpu_, caller_);
     for (const auto& warning : environment.warnings) log::warn(warning);
   }
@@ -154,7 +155,7 @@ class Run {
 
   /// Adds to ok, failed, reused of \p summary.
   void operator()(RunSummary& summary) {
-    const SignalCounter signals;
+    if (SignalCounter::count() > 0) stop_ = Stop::politely;  // while the bundle was written
     std::vector<std::thread> threads;
     running_ = jobs_;
     threads.reserve(static_cast<std::size_t>(jobs_));
@@ -243,9 +244,9 @@ class Run {
     }
     if (store_.has(cell.key) && !is_stale(cell)) {  // another run has just finished it
       const bool ok = store_.record(cell.key).status == "ok";
+      display_.elsewhere(cell.request.name, ok);
       const std::lock_guard<std::mutex> lock(mutex_);
       ++(ok ? reused_ : failed_);
-      display_.elsewhere(cell.request.name, ok);
       return true;
     }
     run_cell(slot, cell);
@@ -301,6 +302,7 @@ class Run {
       command.log = temporary / "log.txt";
       command.timeout_s = limits.timeout_s;
       command.grace_s = cell.model->card.cancel_latency_s + 0.5;
+      command.limit_data = limits.device == "cpu";
       command.memory_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(limits.memory_mb, 0)) << 20U;
       const WorkerEnd end =
           run_worker(command, stop_, [&](const WorkerProgress& progress) { display_.progressed(slot, progress); });
@@ -508,7 +510,7 @@ class Run {
   std::atomic<Stop> stop_{Stop::no};
   int jobs_;
   bool with_repeat_;
-  std::mutex hdf5_;  // libhdf5 is used by one thread at a time
+  static inline std::mutex hdf5_;  // libhdf5 is used by one thread of the process at a time
   std::mutex targets_mutex_;
   std::deque<std::tuple<int, int, std::shared_ptr<const Targets>>> targets_;
   ProgressDisplay display_;
@@ -562,6 +564,7 @@ RunSummary run_plan(const Plan& plan, Store& store, const RunOptions& options) {
   const int cores = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1U));
   int jobs = limits.jobs > 0 ? limits.jobs : std::max(cores / std::max(limits.threads, 1), 1);
   jobs = std::min<int>(jobs, static_cast<int>(to_run.size()));
+  const SignalCounter signals;
   Run run(plan, store, options, std::move(to_run), std::move(to_replace), jobs);
   run(summary);
   return summary;

@@ -420,7 +420,7 @@ pid_t spawn(const WorkerCommand& command, const std::string& token, int log_fd, 
 
   const struct rlimit no_core = {0, 0};
   ::prlimit(pid, RLIMIT_CORE, &no_core, nullptr);
-  if (command.memory_bytes > 0 && CDRZOO_ADDRESS_SANITIZER == 0) {
+  if (command.memory_bytes > 0 && command.limit_data && CDRZOO_ADDRESS_SANITIZER == 0) {
     // Sampling can miss one huge allocation; this stops it. Generous, because reserved memory counts here.
     const rlim_t bytes = command.memory_bytes + command.memory_bytes / 4 + (rlim_t{1} << 30U);
     const struct rlimit data = {bytes, bytes};

@@ -30,6 +30,8 @@ struct WorkerCommand {
   double timeout_s = 0;                     ///< wall clock; 0 = none
   double grace_s = 2;                       ///< from SIGTERM to SIGKILL
   std::uint64_t memory_bytes = 0;           ///< of the worker and its children; 0 = no limit
+  /// With memory_bytes: also a hard limit, RLIMIT_DATA. Not for GPU drivers, which reserve far more than they use.
+  bool limit_data = true;
 };
 
 /// How a worker ended.

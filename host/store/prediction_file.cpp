@@ -4,6 +4,7 @@
 #include <hdf5.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <limits>
 #include <map>
@@ -40,6 +41,12 @@ class Id {
 void silence_hdf5() {
   static std::once_flag once;
   std::call_once(once, [] { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); });
+}
+
+/// libhdf5 refuses to open two files in memory under one name.
+std::string unique_name() {
+  static std::atomic<unsigned> next{0};
+  return "predictions-" + std::to_string(next++) + ".h5";
 }
 
 struct Failure {
@@ -197,7 +204,7 @@ std::string encode_predictions(const PredictionTable& table) {
     // The newer superblocks keep a mark "open for writing", which an image would inherit, and groups keep times.
     checked(H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST), "a file in memory");
     const Id creation = checked(H5Pcreate(H5P_FILE_CREATE), &H5Pclose, "properties");
-    const Id file = checked(H5Fcreate("predictions.h5", H5F_ACC_TRUNC, creation, access), &H5Fclose, "a file");
+    const Id file = checked(H5Fcreate(unique_name().c_str(), H5F_ACC_TRUNC, creation, access), &H5Fclose, "a file");
     write_attribute(file, "cdrzoo_predictions_version", kFormatVersion);
     {
       const Id names = checked(H5Gcreate2(file, "names", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Gclose, "names");
@@ -229,7 +236,7 @@ PredictionTable decode_predictions(const std::string& bytes, const std::string& 
     checked(H5Pset_fapl_core(access, std::size_t{1} << 16U, false), "a file in memory");
     // libhdf5 copies the image, the pointer is not kept.
     checked(H5Pset_file_image(access, const_cast<char*>(bytes.data()), bytes.size()), "the file image");
-    const Id file = checked(H5Fopen("predictions.h5", H5F_ACC_RDONLY, access), &H5Fclose, "the HDF5 header");
+    const Id file = checked(H5Fopen(unique_name().c_str(), H5F_ACC_RDONLY, access), &H5Fclose, "the HDF5 header");
     {
       const Id attribute = checked(H5Aopen(file, "cdrzoo_predictions_version", H5P_DEFAULT), &H5Aclose, "the version");
       int version = 0;

@@ -193,10 +193,12 @@ TEST_CASE("every way of failing is one failed row with its reason, and the good 
   throws.id = throws.name = "fixture.throws";
   models.push_back(throws);
   RunFixture f(std::move(models), "regression", 2);
-  f.experiment.run.timeout_s = 1;
-  f.experiment.run.memory_mb = 300;
-  f.remake();
   RunOptions options;
+  options.only = {"fold=0", "model=hang", "model=wait"};
+  f.experiment.run.timeout_s = 1;
+  CHECK(f.run(options).failed == 2);
+  f.experiment.run.timeout_s = 60;
+  f.experiment.run.memory_mb = 300;
   options.only = {"fold=0"};
   const RunSummary summary = f.run(options);
   check_clean(f.experiment.store);
@@ -232,6 +234,7 @@ TEST_CASE("what does not break the contract does not fail the cell") {
     declined += some.status[i] == 1 ? 1 : 0;
     if (std::isnan(some.prediction[i]) != (some.status[i] == 1)) FAIL("row " << i);
   }
+  CHECK(store.record(cell_of(f, "fork_session", 0).key).host.at("worker").at("processes_left_behind") == 1);
   CHECK(declined > 0);
   CHECK(declined < static_cast<int>(some.size()) / 2);
 }
@@ -302,6 +305,17 @@ TEST_CASE("filters select cells, and one that fits nothing is refused") {
   CHECK_THROWS_AS(total({"model=nobody"}), UsageError);
   CHECK_THROWS_WITH(total({"colour=red"}), contains("model, fold, repeat, seed"));
   CHECK_THROWS_AS(total({"fold="}), UsageError);
+}
+
+TEST_CASE("a fitted model is stored when asked") {
+  RunFixture f({good()}, "regression", 2);
+  CHECK(f.run().ok == 2);
+  const fs::path model = f.experiment.store / "cells" / f.plan.cells[0].key / "model.safetensors";
+  CHECK_FALSE(fs::exists(model));
+  f.open().remove(f.plan.cells[0].key);
+  f.experiment.run.save_models = true;
+  CHECK(f.run().ok == 1);
+  CHECK(fs::exists(model));
 }
 
 TEST_CASE("a bundle is kept when asked, and replays") {
@@ -379,9 +393,22 @@ TEST_CASE("two runs on one store share the work") {
   RunFixture f({good(30)}, "regression", 5);
   RunSummary other;
   // In one process, so that the test sees both; each has its own store and its own claims.
-  std::thread second([&] { other = f.run(); });
-  const RunSummary first = f.run();
+  std::string problem;
+  std::thread second([&] {
+    try {
+      other = f.run();
+    } catch (const std::exception& e) {
+      problem = e.what();
+    }
+  });
+  RunSummary first;
+  try {
+    first = f.run();
+  } catch (const std::exception& e) {
+    problem += e.what();
+  }
   second.join();
+  CHECK(problem == "");  // NOLINT(readability-container-size-empty): shows what it is
   CHECK(first.ok + first.reused == 5);
   CHECK(other.ok + other.reused == 5);
   CHECK(first.ok + other.ok == 5);
