@@ -18,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
+#include "data/csv.hpp"
 #include "split/groups.hpp"
 #include "split/parts.hpp"
 #include "split/split.hpp"
@@ -106,7 +107,7 @@ class Source {
   explicit Source(fs::path path) : path_(std::move(path)) {}
   [[noreturn]] void fail(const std::string& what) const { throw DataError(path_.string() + ": " + what); }
   [[noreturn]] void fail(std::size_t line, const std::string& what) const {
-    throw DataError(path_.string() + ":" + std::to_string(line) + ": " + what);
+    throw DataError(path_.string() + " line " + std::to_string(line) + ": " + what);
   }
   [[nodiscard]] std::string text() const {
     std::error_code failed;
@@ -258,78 +259,40 @@ std::string csv_field(const std::string& text) {
   return quoted + "\"";
 }
 
-/// Lines of a comma-separated table with its header; quoted fields as in RFC 4180, without line breaks in them.
-class CsvTable {
+/// The table of a user's split: known columns only, fields by name.
+class PartTable {
  public:
-  CsvTable(const Source& source, const std::string& text) : source_(source), in_(text) {
-    std::vector<std::string> header;
-    if (!read(header)) source_.fail("the table is empty");
-    for (std::size_t i = 0; i < header.size(); ++i) {
-      if (!column_.emplace(header[i], i).second) source_.fail(1, "column '" + header[i] + "' occurs twice");
+  explicit PartTable(const fs::path& path) : reader_(path) {
+    static const std::vector<std::string> kKnown = {"record",    "domain", "sample", "drug",
+                                                    "replicate", "repeat", "fold",   "part"};
+    const auto& header = reader_.header();
+    for (std::size_t c = 0; c < header.size(); ++c) {
+      if (std::find(kKnown.begin(), kKnown.end(), header[c]) == kKnown.end()) {
+        std::string what = path.string() + " line 1: unknown column '" + header[c] + "'; known:";
+        for (const auto& word : kKnown) what.append(what.back() == ':' ? " " : ", ").append(word);
+        throw DataError(what);
+      }
+      column_.emplace(header[c], c);
     }
-    width_ = header.size();
   }
   [[nodiscard]] bool has(const std::string& name) const { return column_.count(name) != 0; }
-  void only(const std::set<std::string>& known) const {
-    for (const auto& [name, unused] : column_) {
-      if (known.count(name) != 0) continue;
-      std::string what = "unknown column '" + name + "'; known:";
-      for (const auto& word : known) what.append(what.back() == ':' ? " " : ", ").append(word);
-      source_.fail(1, what);
-    }
-  }
-  bool next() {
-    if (!read(fields_)) return false;
-    if (fields_.size() != width_) {
-      source_.fail(line_, "expected " + std::to_string(width_) + " fields, found " + std::to_string(fields_.size()));
-    }
-    return true;
-  }
-  [[nodiscard]] const std::string& text(const std::string& name) const { return fields_[column_.at(name)]; }
+  bool next() { return reader_.next(); }
+  [[nodiscard]] const std::string& text(const std::string& name) const { return reader_.field(column_.at(name)); }
   [[nodiscard]] std::int64_t number(const std::string& name, std::int64_t below) const {
     const auto& field = text(name);
     const bool digits = !field.empty() && field.size() <= 10 &&
                         std::all_of(field.begin(), field.end(), [](char c) { return c >= '0' && c <= '9'; });
     const std::int64_t value = digits ? std::stoll(field) : -1;
     if (value < 0 || value >= below) {
-      source_.fail(line_, name + " is '" + field + "', not a whole number below " + std::to_string(below));
+      reader_.wrong(column_.at(name), "'" + field + "' is not a whole number below " + std::to_string(below));
     }
     return value;
   }
-  [[nodiscard]] std::size_t line() const { return line_; }
+  [[nodiscard]] std::size_t line() const { return static_cast<std::size_t>(reader_.line()); }
 
  private:
-  bool read(std::vector<std::string>& fields) {
-    std::string line;
-    do {
-      if (!std::getline(in_, line)) return false;
-      ++line_;
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-    } while (line.empty());
-    fields.assign(1, "");
-    bool quoted = false;
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      const char c = line[i];
-      if (quoted && c == '"' && i + 1 < line.size() && line[i + 1] == '"') {
-        fields.back() += line[++i];
-      } else if (c == '"') {
-        quoted = !quoted;
-      } else if (c == ',' && !quoted) {
-        fields.emplace_back();
-      } else {
-        fields.back() += c;
-      }
-    }
-    if (quoted) source_.fail(line_, "a quoted field does not end");
-    return true;
-  }
-
-  const Source& source_;
-  std::istringstream in_;
+  CsvReader reader_;
   std::map<std::string, std::size_t> column_;
-  std::vector<std::string> fields_;
-  std::size_t width_ = 0;
-  std::size_t line_ = 0;
 };
 
 /// Finds records by (sample id, drug id, replicate).
@@ -397,9 +360,7 @@ std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds
 
 Split read_table(const fs::path& path, const Dataset& dataset, const std::vector<std::int32_t>& labelled) {
   const Source source(path);
-  const auto text = source.text();
-  CsvTable table(source, text);
-  table.only({"record", "domain", "sample", "drug", "replicate", "repeat", "fold", "part"});
+  PartTable table(path);
   const bool by_record = table.has("record");
   const bool by_name = table.has("sample") && table.has("drug");
   if (!by_record && !by_name) source.fail(1, "the table needs the column record, or the columns sample and drug");
