@@ -257,6 +257,7 @@ TEST_CASE("broken TOML is an error with its line") {
 
 TEST_CASE("random changes of an experiment load or are refused with a place") {
   const File file;
+  const std::string kSyntax = "[]{}=\"'\n#.,0-ei";
   const std::string text = "task = \"binary\"\nseeds = [1, 2]\n" + std::string(kMinimal) +
                            "params = { a = 1.5, b = [1, 2] }\n[run]\nthreads = 2\n[label]\nrule = \"given\"\n";
   int refused = 0;
@@ -264,8 +265,7 @@ TEST_CASE("random changes of an experiment load or are refused with a place") {
     auto changed = text;
     for (std::uint64_t k = 0; k <= i % 3; ++k) {
       const auto draw = splitmix64(i, 2 * k + 1);
-      const char byte = static_cast<char>(
-          draw % 4 == 0 ? draw / 4 % 256 : static_cast<unsigned char>("[]{}=\"'\n#.,0-ei"[draw / 4 % 17]));
+      const char byte = draw % 4 == 0 ? static_cast<char>(draw / 4 % 256) : kSyntax[draw / 4 % kSyntax.size()];
       changed[splitmix64(i, 2 * k) % changed.size()] = byte;
     }
     const auto error = file.error(changed);
