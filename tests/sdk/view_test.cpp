@@ -280,6 +280,10 @@ TEST_CASE("a problem owns what it says", "[view]") {
     const std::string unit = "responder";
     c.target_unit = str(unit);
     problem = sdk::Problem(&c);
+    for (const std::int32_t unknown : {0, 5, -1}) {
+      c.task = unknown;
+      CHECK_THROWS_WITH(sdk::Problem(&c), contains("is younger than this plugin"));
+    }
   }
   CHECK(problem.task == sdk::Task::binary);
   CHECK(problem.n_targets == 2);

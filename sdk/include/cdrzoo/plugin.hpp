@@ -643,6 +643,9 @@ struct Problem {
   explicit Problem(const cdrzoo_problem* problem) {
     const cdrzoo_problem& p = detail::require(problem, detail::kProblemSize, "the problem");
     task = static_cast<Task>(p.task);
+    if (p.task < CDRZOO_TASK_REGRESSION || p.task > CDRZOO_TASK_EXPRESSION_CHANGE) {
+      throw Error(CDRZOO_E_UNSUPPORTED, "the task " + std::to_string(p.task) + " is younger than this plugin");
+    }
     n_targets = p.n_targets;
     target_unit = detail::view(p.target_unit);
     if (n_targets < 1) {

@@ -27,6 +27,9 @@ static cdrzoo_status create(cdrzoo_call* call, const cdrzoo_problem* problem, cd
   mean_model* model;
   (void)params;
   *out = NULL;
+  if (problem->task != CDRZOO_TASK_REGRESSION && problem->task != CDRZOO_TASK_BINARY) {
+    return fail(call, CDRZOO_E_UNSUPPORTED, "this model knows regression and binary tasks only");
+  }
   if (problem->n_targets != 1) return fail(call, CDRZOO_E_UNSUPPORTED, "this model predicts one value per pair");
   model = calloc(1, sizeof *model);
   if (model == NULL) return fail(call, CDRZOO_E_MEMORY, "no memory is left");
