@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -86,6 +87,27 @@ TEST_CASE("the same seed gives the same perceptron bit for bit, another seed ano
   const auto first = run(7);
   CHECK(run(7) == first);
   CHECK(run(8) != first);
+}
+
+TEST_CASE("the order of the entity tables does not change the perceptron") {
+  const Table table = world(30, 5, false);
+  Table turned = table;
+  std::reverse(turned.samples.key.begin(), turned.samples.key.end());
+  auto& x = turned.samples.blocks[0].f32;
+  for (std::size_t i = 0; i < 15; ++i) {
+    for (std::size_t g = 0; g < 3; ++g) std::swap(x[3 * i + g], x[3 * (29 - i) + g]);
+  }
+  for (auto& s : turned.sample) s = 29 - s;
+  std::swap(turned.drugs.key[0], turned.drugs.key[1]);
+  turned.drugs.blocks[0].u8 = {0, 0, 1, 1, 1, 0, 1, 0};
+  for (auto& d : turned.drug) d = 1 - d;
+  const View train(table);
+  const View train_turned(turned);
+  Model a("mlp", "baseline.mlp", table, params(3));
+  Model b("mlp", "baseline.mlp", table, params(3));
+  a.fit(train);
+  b.fit(train_turned);
+  CHECK(a.predict(train) == b.predict(train_turned));
 }
 
 TEST_CASE("a perceptron survives saving and loading bit for bit") {

@@ -56,6 +56,7 @@ void standardise(Matrix& x, const Scaler& scaler) {
 Matrix tanimoto(const Matrix& a, const Matrix& b) {
   const auto bits = [](const Matrix& m, int i) { return std::accumulate(m.row(i), m.row(i) + m.cols, 0.0); };
   std::vector<double> bits_b;
+  bits_b.reserve(static_cast<std::size_t>(b.rows));
   for (int j = 0; j < b.rows; ++j) bits_b.push_back(bits(b, j));
   Matrix t = multiply(a, Op::kPlain, b, Op::kTransposed);  // |a and b|
   for (int i = 0; i < t.rows; ++i) {
