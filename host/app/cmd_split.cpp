@@ -138,8 +138,9 @@ int make(const Words& words) {
   if (!values) return kExitOk;
   std::filesystem::path path;
   if (!from.empty()) {
-    for (const char* option : {"kind", "folds", "source", "target", "file", "DATASET"}) {
-      if (values->count(option) != 0) {
+    for (const char* option : {"DATASET", "kind", "folds", "repeats", "seed", "source", "target", "inner-group",
+                               "transductive", "file", "task", "label-rule"}) {
+      if (values->count(option) != 0 && !(*values)[option].defaulted()) {
         throw UsageError(std::string("--experiment says everything; ") + option + " does not go with it");
       }
     }
@@ -158,10 +159,10 @@ int make(const Words& words) {
   const auto dataset = Dataset::open(path);
   const auto rows = usable_rows(experiment, dataset);
   const auto split = make_split(dataset, spec, rows);
-  print_split(dataset, split);
   if (!out.empty()) write_split(split, out);
   if (!csv.empty()) write_split_csv(dataset, split, csv);
   if (!groups.empty()) write_groups_csv(dataset, rows, groups);
+  print_split(dataset, split);
   return kExitOk;
 }
 
