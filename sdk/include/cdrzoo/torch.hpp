@@ -138,7 +138,8 @@ inline void copy_to(const torch::Tensor& values, Matrix<float> out) {
 [[nodiscard]] inline torch::Device device_of(const Context& context) {
   if (!context.cuda()) return torch::kCPU;
   if (!torch::cuda::is_available()) throw Error(CDRZOO_E_DEVICE, "this LibTorch finds no CUDA device");
-  if (context.device_index() < 0 || static_cast<std::size_t>(context.device_index()) >= torch::cuda::device_count()) {
+  const auto n_devices = static_cast<std::int64_t>(torch::cuda::device_count());  // its type varies by release
+  if (context.device_index() < 0 || context.device_index() >= n_devices) {
     throw Error(CDRZOO_E_DEVICE, "there is no CUDA device " + std::to_string(context.device_index()));
   }
   return {torch::kCUDA, static_cast<torch::DeviceIndex>(context.device_index())};
