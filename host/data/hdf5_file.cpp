@@ -216,6 +216,7 @@ struct Hdf5File::State {
   std::filesystem::path path;
   Hid file;
   std::uint64_t file_bytes = 0;
+  Hdf5Access protection = Hdf5Access::any;
   bool user_block = false;
   std::shared_ptr<Storage> storage = std::make_shared<Storage>();
 
@@ -264,6 +265,10 @@ struct Hdf5File::State {
     }
     if (H5Pget_external_count(properties.get()) != 0) damaged(path, name, "keeps its data in another file");
     out.contiguous = layout == H5D_CONTIGUOUS;
+    // Indices of chunks have no checksum in the format of HDF5 1.8.
+    if (protection == Hdf5Access::checksummed && layout == H5D_CHUNKED) {
+      throw Hdf5Unprotected(where(path, name) + " is chunked");
+    }
 
     const Hid space(H5Dget_space(out.id.get()), H5Sclose);
     if (!space.ok() || H5Sget_simple_extent_type(space.get()) == H5S_NULL) damaged(path, name, "has no extent");
@@ -279,6 +284,9 @@ struct Hdf5File::State {
     if (type_class == H5T_STRING) {
       out.is_text = true;
       out.variable_length = H5Tis_variable_str(out.type.get()) > 0;
+      if (protection == Hdf5Access::checksummed && out.variable_length) {
+        throw Hdf5Unprotected(where(path, name) + " has texts of variable length");
+      }
       // A variable-length text takes 16 bytes in the file: length, heap address, index.
       out.element_bytes = out.variable_length ? 16 : H5Tget_size(out.type.get());
       if (out.element_bytes == 0 || out.element_bytes > kLargestElement)
@@ -358,8 +366,9 @@ struct Hdf5File::State {
   }
 };
 
-Hdf5File::Hdf5File(std::filesystem::path path) : state_(std::make_unique<State>()) {
+Hdf5File::Hdf5File(std::filesystem::path path, Hdf5Access protection) : state_(std::make_unique<State>()) {
   prepare_library();
+  state_->protection = protection;
   state_->path = std::move(path);
   const std::string name = state_->path.string();
 
@@ -376,10 +385,13 @@ Hdf5File::Hdf5File(std::filesystem::path path) : state_(std::make_unique<State>(
   state_->file_bytes = static_cast<std::uint64_t>(status.st_size);
   if (state_->file_bytes == 0) throw DataError(name + " is empty; expected an HDF5 file");
   static constexpr unsigned char kSignature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
-  unsigned char head[8] = {};
+  unsigned char head[9] = {};
   if (::pread(fd, head, sizeof head, 0) != static_cast<ssize_t>(sizeof head) ||
-      std::memcmp(head, kSignature, sizeof head) != 0) {
+      std::memcmp(head, kSignature, sizeof kSignature) != 0) {
     throw DataError(name + " is not an HDF5 file (its first bytes are not the signature)");
+  }
+  if (protection == Hdf5Access::checksummed && head[8] < 2) {
+    throw Hdf5Unprotected(name + " has the HDF5 format of before 1.8, without checksums");
   }
 
   const Hid access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -557,6 +569,9 @@ std::string Hdf5File::text_attribute(const std::string& object, const std::strin
   }
   std::string value;
   if (H5Tis_variable_str(type.get()) > 0) {
+    if (state_->protection == Hdf5Access::checksummed) {
+      throw Hdf5Unprotected(where(state_->path, object) + " has an attribute of variable length");
+    }
     const Hid memory_type(H5Tcopy(H5T_C_S1), H5Tclose);
     H5Tset_size(memory_type.get(), H5T_VARIABLE);
     H5Tset_cset(memory_type.get(), H5Tget_cset(type.get()));

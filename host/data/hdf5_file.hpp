@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/array_view.hpp"
+#include "base/error.hpp"
 
 /// The only place that knows the HDF5 library. Not thread-safe: HDF5 objects are used by one thread at a time.
 namespace cdrzoo {
@@ -32,6 +33,19 @@ constexpr Hdf5Type hdf5_type_of() {
   if constexpr (std::is_same_v<T, std::uint64_t>) return Hdf5Type::u64;
 }
 
+/// What a reader accepts. The HDF5 library trusts metadata that carry no checksum, and some versions crash on damaged
+/// ones; files of our writer carry checksums on everything that the library interprets.
+enum class Hdf5Access {
+  any,
+  checksummed,  ///< throws Hdf5Unprotected for old formats, variable-length text and anything but contiguous data
+};
+
+/// The file holds something that Hdf5Access::checksummed does not accept. It may be fine all the same.
+class Hdf5Unprotected : public DataError {
+ public:
+  using DataError::DataError;
+};
+
 /// Read-only HDF5 file. Contiguous data sets are handed out as pointers into a memory mapping of the file; chunked,
 /// compressed or badly aligned ones are read into 64-byte aligned memory. Everything that a file declares is checked
 /// against its size before it is believed. External files, external links and virtual data sets are refused, and no
@@ -51,7 +65,7 @@ class Hdf5File {
   };
 
   /// \throws IoError if the file cannot be opened or mapped; DataError if it is not HDF5, truncated or damaged.
-  explicit Hdf5File(std::filesystem::path path);
+  explicit Hdf5File(std::filesystem::path path, Hdf5Access access = Hdf5Access::any);
   ~Hdf5File();
   Hdf5File(Hdf5File&&) noexcept;
   Hdf5File& operator=(Hdf5File&&) noexcept;
