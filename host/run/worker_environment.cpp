@@ -67,7 +67,10 @@ std::string openblas_core_type(const CpuFeatures& cpu) {
 std::vector<std::string> WorkerEnvironment::strings() const {
   std::vector<std::string> out;
   out.reserve(variables.size());
-  for (const auto& [name, value] : variables) out.push_back(name + "=" + value);
+  for (const auto& [name, value] : variables) {
+    out.push_back(name);
+    out.back().append("=").append(value);
+  }
   return out;
 }
 
@@ -86,11 +89,12 @@ WorkerEnvironment make_worker_environment(int threads, const std::filesystem::pa
     if (users) from_user.push_back(name);
   };
 
-  for (const auto& [name, value] : caller) {
+  for (const auto& variable : caller) {
+    const std::string& name = variable.first;
     const bool passed = std::any_of(kPassed.begin(), kPassed.end(), [&](const char* p) { return name == p; }) ||
                         std::any_of(kPassedPrefixes.begin(), kPassedPrefixes.end(),
                                     [&](const char* p) { return starts_with(name, p); });
-    if (passed) out.variables[name] = value;
+    if (passed) out.variables[name] = variable.second;
   }
 
   for (const char* name : kThreadVariables) {

@@ -142,7 +142,7 @@ bool Store::has(const std::string& key) const {
 fs::path Store::new_temporary(const std::string& key) const {
   check_name(key, "cell key");
   if (!session_) throw std::logic_error("a store that was opened read-only has no temporary folders");
-  const fs::path folder = session_->folder / (key + "." + std::to_string(session_->next++));
+  fs::path folder = session_->folder / (key + "." + std::to_string(session_->next++));
   create_folders(folder);
   return folder;
 }
