@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One benchmark, end to end. Start reading here: each line of run_experiment() is one module of the host.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iostream>
@@ -56,12 +55,29 @@ struct BenchOptions {
   RunOptions run;
 };
 
+/// Judged before anything is trained: a mistyped metric must not cost a night.
+ReportOptions report_options(const Experiment& experiment) {
+  ReportOptions report;
+  report.title = experiment.name;
+  report.metrics = experiment.table_metrics;
+  report.reference_model = experiment.reference_model;
+  report.color = use_color();
+  std::vector<std::string> models;
+  for (const auto& model : experiment.models) {
+    models.push_back(model.id);
+    if (!model.name.empty()) models.push_back(model.name);
+  }
+  check_report_options(report, experiment.task, models);
+  return report;
+}
+
 int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   const auto dataset = Dataset::open(experiment.dataset);
   const auto split = make_split(dataset, experiment.split, usable_rows(experiment, dataset));
   assert_disjoint(dataset, split);
   const auto registry = scan_plugins(plugin_search_path());
   const auto plan = make_plan(experiment, dataset, split, registry);
+  const auto report = report_options(experiment);
   auto store = Store::open(experiment.store);
   if (options.dry_run) {
     print_plan(plan, store);
@@ -74,14 +90,10 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   const auto summary = run_plan(plan, store, options.run);
 
   keys.erase(std::remove_if(keys.begin(), keys.end(), [&](const auto& key) { return !store.has(key); }), keys.end());
-  const auto rows = compute_results(store, keys);
+  const auto rows = compute_results(store, keys, plan.run_id);
   write_results_csv(rows, store.root() / "results.csv");
   std::vector<Record> records;
   for (const auto& key : keys) records.push_back(store.record(key));
-  ReportOptions report;
-  report.metrics = experiment.table_metrics;
-  report.reference_model = experiment.reference_model;
-  report.color = isatty(STDOUT_FILENO) == 1;
   std::cout << render_table(rows, records, report);
   std::cout << fmt::format("{} cells: {} run, {} reused, {} failed; all results in {}\n", summary.total, summary.ok,
                            summary.reused, summary.failed, (store.root() / "results.csv").string());

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
@@ -111,7 +108,7 @@ int cmd_report(const Words& words) {
   }
   if (values->count("reference") != 0) report.reference_model = (*values)["reference"].as<std::string>();
   const bool to_file = values->count("out") != 0;
-  report.color = !to_file && ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  report.color = !to_file && use_color();
 
   std::vector<Record> records;
   for (const std::string& key : keys) records.push_back(store.record(key));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/command_line.hpp"
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <iostream>
 
 #include "base/error.hpp"
@@ -43,5 +46,7 @@ std::string single(const po::variables_map& values, const std::string& name, con
   }
   throw UsageError("expected one " + name + "; usage: " + usage.synopsis + " (--help shows more)");
 }
+
+bool use_color() { return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }
 
 }  // namespace cdrzoo::app

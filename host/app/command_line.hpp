@@ -26,4 +26,7 @@ struct Usage {
 /// The only word of option \p name, or a UsageError that repeats the synopsis.
 [[nodiscard]] std::string single(const po::variables_map& values, const std::string& name, const Usage& usage);
 
+/// Is the standard output a terminal whose user has not asked for plain text (NO_COLOR)?
+[[nodiscard]] bool use_color();
+
 }  // namespace cdrzoo::app
