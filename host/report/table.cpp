@@ -542,6 +542,18 @@ std::vector<std::string> preamble(const Comparison& comparison) {
     }
     if (!text.empty()) lines.push_back(text);
   }
+  if (text_of(r.key_inputs, "refit", "train") == "train+val") {
+    lines.push_back("the models that are tested were trained on the training and the validation rows (refit)");
+  }
+  const bool stops_early = std::any_of(comparison.records.begin(), comparison.records.end(), [](const Record* record) {
+    return record->card.is_object() && record->card.contains("needs") &&
+           bool_of(record->card["needs"], "early_stopping");
+  });
+  if (stops_early && bool_of(r.split, "early_stop_is_validation")) {
+    lines.push_back(
+        "models that stop early saw the labels of the validation rows, as the 8:1:1 protocol has it; thresholds chosen "
+        "on those rows are optimistic for them");
+  }
   return lines;
 }
 

@@ -407,7 +407,18 @@ class Run {
     return made;
   }
 
-  Record make_record(const CellPlan& cell, const Outcome& outcome, const WorkerEnvironment& environment) const {
+  /// What the label rule gave on the training rows of this cell's fold; null where labels are given.
+  nlohmann::json label_thresholds(const CellPlan& cell) {
+    nlohmann::json thresholds;
+    const auto targets = targets_of(cell.repeat, cell.fold);
+    for (std::size_t drug = 0; drug < targets->threshold_per_drug.size(); ++drug) {
+      const double threshold = targets->threshold_per_drug[drug];
+      if (std::isfinite(threshold)) thresholds[plan_.dataset->drugs.id[drug]] = threshold;
+    }
+    return thresholds;
+  }
+
+  Record make_record(const CellPlan& cell, const Outcome& outcome, const WorkerEnvironment& environment) {
     const Experiment& experiment = *plan_.experiment;
     const Dataset& data = *plan_.dataset;
     const Split& split = *plan_.split;
@@ -435,9 +446,10 @@ class Run {
       }
     }
     if (experiment.shuffle_labels) r.caveats.emplace_back("negative control: the training labels were shuffled");
-    r.label_rule = experiment.task == "binary"
-                       ? nlohmann::json{{"kind", experiment.label.kind}, {"threshold", experiment.label.threshold}}
-                       : nlohmann::json();
+    if (experiment.task == "binary") {
+      r.label_rule = {{"kind", experiment.label.kind}, {"threshold", experiment.label.threshold}};
+      r.label_thresholds = label_thresholds(cell);
+    }
     r.split = {{"kind", split.spec.kind},
                {"folds", split.spec.folds},
                {"repeats", split.spec.repeats},
@@ -449,6 +461,7 @@ class Run {
                {"data_hash", split.data_hash},
                {"group_type", split.group_type},
                {"transductive", fold.transductive},
+               {"early_stop_is_validation", fold.early_stop_is_validation},
                {"n_discarded", fold.n_discarded},
                {"refit", experiment.refit},
                {"shuffle_labels", experiment.shuffle_labels}};

@@ -57,6 +57,7 @@ nlohmann::json Record::to_json() const {
           {"task", task},
           {"caveats", caveats},
           {"label_rule", label_rule},
+          {"label_thresholds", label_thresholds},
           {"split", split},
           {"repeat", repeat},
           {"fold", fold},
@@ -98,6 +99,7 @@ Record Record::from_json(const nlohmann::json& json, const std::string& where) {
   read("task", r.task);
   read("caveats", r.caveats);
   read("label_rule", r.label_rule);
+  read("label_thresholds", r.label_thresholds);
   read("split", r.split);
   read("repeat", r.repeat);
   read("fold", r.fold);
