@@ -47,11 +47,13 @@ int build(const Words& words) {
                     "  cdrzoo data build share/datasets/gdsc2_ccle.toml --from ~/data -o gdsc2_ccle.h5\n"
                     "  cdrzoo data build mine.toml -o mine.h5     the files lie next to the recipe\n"};
   po::options_description options("options");
-  options.add_options()("output,o", po::value<std::string>()->required(), "the data set to write")(
+  options.add_options()("output,o", po::value<std::string>(), "the data set to write (required)")(
       "from", po::value<std::string>(), "folder of the source files; the folder of the recipe if not given");
   const auto values = parse(words, usage, options, "RECIPE");
   if (!values) return kExitOk;
   const std::filesystem::path recipe_file = single(*values, "RECIPE", usage);
+  if (values->count("output") == 0)
+    throw UsageError("expected --output FILE; usage: " + usage.synopsis + " (--help shows more)");
   const std::filesystem::path output = (*values)["output"].as<std::string>();
   const Recipe recipe = load_recipe(recipe_file);
   const auto from = values->count("from") != 0 ? std::filesystem::path((*values)["from"].as<std::string>())

@@ -130,6 +130,68 @@ void check_sizes(const DatasetContent& c) {
 
 }  // namespace
 
+namespace {
+
+std::vector<BlockContent> copies_of(const std::vector<FeatureBlock>& blocks,
+                                    std::initializer_list<const char*> made_at_open) {
+  std::vector<BlockContent> out;
+  for (const auto& block : blocks) {
+    if (std::any_of(made_at_open.begin(), made_at_open.end(), [&block](const char* n) { return block.name == n; }))
+      continue;
+    BlockContent copy;
+    copy.name = block.name;
+    copy.kind = block.kind;
+    copy.rows = block.rows;
+    copy.width = block.width;
+    copy.space = block.space;
+    copy.feature_names = block.feature_names;
+    for (const auto& part : block.parts) {
+      const auto* bytes = static_cast<const std::uint8_t*>(part.data);
+      copy.parts.push_back({part.role, part.dtype, part.shape, {bytes, bytes + part.bytes}});
+    }
+    out.push_back(std::move(copy));
+  }
+  return out;
+}
+
+}  // namespace
+
+DatasetContent content_of(const Dataset& dataset) {
+  DatasetContent c;
+  c.name = dataset.name;
+  c.provenance_json = dataset.provenance_json;
+  c.caveats = dataset.caveats;
+  c.genes = dataset.genes;
+  c.tissues = dataset.tissues;
+  c.domains = dataset.domains;
+  c.sample_id = dataset.samples.id;
+  c.sample_group = dataset.samples.group;
+  c.sample_domain = dataset.samples.domain;
+  c.sample_tissue = dataset.samples.tissue;
+  const MatrixView<float> x = dataset.expression();
+  c.expression.assign(x.data, x.data + x.rows * x.cols);
+  c.sample_blocks = copies_of(dataset.samples.blocks, {"expression", "tissue", "domain"});
+  c.drug_id = dataset.drugs.id;
+  c.drug_name = dataset.drugs.name;
+  c.drug_smiles = dataset.drugs.smiles;
+  c.drug_group = dataset.drugs.group;
+  c.drug_scaffold = dataset.drugs.scaffold;
+  c.drug_blocks = copies_of(dataset.drugs.blocks, {"smiles"});
+  const auto& r = dataset.responses;
+  c.value_unit = r.value_unit;
+  for (std::size_t i = 0; i < r.sample.size(); ++i) {
+    c.responses.push_back({r.sample[i], r.drug[i], r.replicate[i], r.label[i], r.value[i]});
+  }
+  if (dataset.perturbations) {
+    const auto& p = *dataset.perturbations;
+    for (std::size_t i = 0; i < p.control.size(); ++i) {
+      c.perturbations.push_back({p.control[i], p.drug[i], p.drug_b[i], p.dose_log10_molar[i], p.time_h[i]});
+    }
+    c.perturbation_profile.assign(p.profile.data, p.profile.data + p.profile.rows * p.profile.cols);
+  }
+  return c;
+}
+
 void write_dataset(const DatasetContent& content, const std::filesystem::path& path) {
   check_sizes(content);
   if (std::filesystem::is_directory(path)) throw IoError("cannot write " + path.string() + ": it is a folder");

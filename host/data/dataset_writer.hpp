@@ -55,6 +55,9 @@ struct DatasetContent {
   std::vector<float> perturbation_profile;  ///< [perturbations, genes]
 };
 
+/// A copy of an open data set, to be changed or written again. Blocks that are made from columns are left out.
+[[nodiscard]] DatasetContent content_of(const Dataset& dataset);
+
 /// Writes a data set file in canonical order and opens it once to check it; only then it takes its name. Nothing stays
 /// behind after an error. \throws DataError if the content breaks an invariant, IoError if the disk refuses.
 void write_dataset(const DatasetContent& content, const std::filesystem::path& path);

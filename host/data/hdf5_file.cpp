@@ -78,6 +78,8 @@ std::string library_words() {
   std::string words;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, &innermost, &words);
   H5Eclear2(H5E_DEFAULT);
+  // Some of its sentences go on for lines, with addresses and the time.
+  words = words.substr(0, words.find_first_of(":\n"));
   return words.empty() ? "" : " (HDF5: " + words + ")";
 }
 
@@ -721,6 +723,9 @@ Hdf5Writer::Hdf5Writer(std::filesystem::path path) : state_(std::make_unique<Sta
   const Hid creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.get(), false);
   H5Pset_link_phase_change(creation.get(), 4096, 0);
+  // The library's own first write is small; trying the same here gives the system's words for a full disk.
+  const std::vector<char> probe(4096, '\0');
+  state_->write_at("", 0, probe.data(), probe.size());
   state_->file = Hid(H5Fcreate(pattern.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
   if (!state_->file.ok()) state_->refuse("", "the file cannot be made" + library_words());
 }

@@ -357,6 +357,77 @@ TEST_CASE("An existing data set survives a failed attempt to replace it") {
   CHECK(sha256_file_hex(file.path()) == before);
 }
 
+namespace {
+
+/// The same content as another program might write it: the oldest HDF5 format, without checksums, and gene symbols of
+/// variable length.
+std::filesystem::path in_old_format(const std::filesystem::path& from) {
+  const std::filesystem::path to = from.parent_path() / "old.h5";
+  const hid_t in = H5Fopen(from.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  const hid_t out = H5Fcreate(to.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  for (const char* child : {"provenance", "caveats", "tissues", "domains", "samples", "drugs", "responses"}) {
+    REQUIRE(H5Ocopy(in, child, out, child, H5P_DEFAULT, H5P_DEFAULT) >= 0);
+  }
+  const hid_t text = H5Tcopy(H5T_C_S1);
+  H5Tset_size(text, H5T_VARIABLE);
+  const hid_t scalar = H5Screate(H5S_SCALAR);
+  for (const auto& [name, value] : {std::pair<const char*, const char*>{"format", "cdrzoo-dataset"}, {"name", "old"}}) {
+    const hid_t attribute = H5Acreate2(out, name, text, scalar, H5P_DEFAULT, H5P_DEFAULT);
+    H5Awrite(attribute, text, &value);
+    H5Aclose(attribute);
+  }
+  const hid_t version = H5Acreate2(out, "format_version", H5T_STD_I32LE, scalar, H5P_DEFAULT, H5P_DEFAULT);
+  const int one = 1;
+  H5Awrite(version, H5T_NATIVE_INT, &one);
+  H5Aclose(version);
+  const hid_t group = H5Gcreate2(out, "genes", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  const hsize_t two = 2;
+  const hid_t space = H5Screate_simple(1, &two, nullptr);
+  const char* genes[2] = {"G1", "G2"};
+  const hid_t symbols = H5Dcreate2(group, "symbol", text, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  H5Dwrite(symbols, text, H5S_ALL, H5S_ALL, H5P_DEFAULT, genes);
+  H5Dclose(symbols);
+  H5Gclose(group);
+  H5Sclose(space);
+  H5Sclose(scalar);
+  H5Tclose(text);
+  H5Fclose(out);
+  H5Fclose(in);
+  return to;
+}
+
+}  // namespace
+
+TEST_CASE("A file that another program wrote in the oldest HDF5 format is the same data set") {
+  const SmallFile file;
+  const Dataset d = Dataset::open(in_old_format(file.path()));
+  CHECK(d.name == "old");
+  CHECK(d.data_hash() == Dataset::open(file.path()).data_hash());
+  CHECK(d.expression().row(2)[1] == 6.0F);
+}
+
+TEST_CASE("Metadata that make the HDF5 library crash are an error, not the end of the process") {
+  const SmallFile file;
+  const auto path = in_old_format(file.path());
+  std::string bytes;
+  {
+    std::ifstream in(path, std::ios::binary);
+    std::ostringstream text;
+    text << in.rdbuf();
+    bytes = text.str();
+  }
+  // The size of the first object of each heap of texts: HDF5 1.10.8 copies that many bytes without looking.
+  std::size_t heaps = 0;
+  for (std::size_t at = bytes.find("GCOL"); at != std::string::npos; at = bytes.find("GCOL", at + 1)) {
+    const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 0x7F00U, 0x7FFFFFFFFFFFU);
+    std::memcpy(bytes.data() + at + 24, &size, sizeof size);
+    ++heaps;
+  }
+  REQUIRE(heaps > 0);
+  std::ofstream(path, std::ios::binary) << bytes;
+  CHECK_THROWS_AS(Dataset::open(path), DataError);
+}
+
 TEST_CASE("Opening does not read the matrices") {
   DatasetContent c = small_content();
   const std::size_t genes = 4000;
