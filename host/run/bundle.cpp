@@ -269,7 +269,7 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 }  // namespace
 
 std::filesystem::path write_entities(const std::filesystem::path& folder, const EntitiesContent& content) {
-  const auto path = folder / ("entities-" + content.hash + ".h5");
+  auto path = folder / ("entities-" + content.hash + ".h5");
   if (std::filesystem::exists(path)) return path;
   std::error_code error;
   std::filesystem::create_directories(folder, error);

@@ -36,11 +36,11 @@ bool derives_labels(const Experiment& experiment) {
 
 void check_blocks(const std::string& model, const std::string& what, const std::vector<std::string>& needed,
                   const std::set<std::string>& present, const std::string& dataset) {
-  for (const auto& name : needed) {
-    if (present.count(name) > 0) continue;
-    throw UsageError("model " + model + " needs the " + what + " block \"" + name + "\", which data set " + dataset +
-                     " does not have (it has: " + join(present) + ")");
-  }
+  const auto absent =
+      std::find_if(needed.begin(), needed.end(), [&](const auto& name) { return present.count(name) == 0; });
+  if (absent == needed.end()) return;
+  throw UsageError("model " + model + " needs the " + what + " block \"" + *absent + "\", which data set " + dataset +
+                   " does not have (it has: " + join(present) + ")");
 }
 
 void check_runnable(const Card& card, const Experiment& experiment, const Dataset& dataset, const Split& split) {

@@ -256,16 +256,14 @@ Bundle::Axis Bundle::read_axis(std::int32_t code, const std::string& name,
   if (axis.key.dtype != CDRZOO_I64 || axis.key.rank != 1)
     throw DataError(entities_.path().string() + ": /" + name + "/key is not int64 [count]");
   axis.count = axis.key.shape[0];
-  for (const auto& block : blocks) {
-    const auto path = "/" + name + "/blocks/" + block;
-    if (!entities_.is_group(path))
-      throw DataError(entities_.path().string() + " has no " + name + " block \"" + block + "\"");
-    axis.blocks.push_back(read_stored(path, block, axis.count));
-  }
+  for (const auto& block : blocks) axis.blocks.push_back(read_stored(name, block, axis.count));
   return axis;
 }
 
-StoredBlock Bundle::read_stored(const std::string& path, const std::string& name, std::int64_t rows) const {
+StoredBlock Bundle::read_stored(const std::string& axis, const std::string& name, std::int64_t rows) const {
+  const auto path = "/" + axis + "/blocks/" + name;
+  if (!entities_.is_group(path))
+    throw DataError(entities_.path().string() + " has no " + axis + " block \"" + name + "\"");
   StoredBlock stored;
   stored.block = read_block(entities_, path, name, rows);
   for (const auto& part : stored.block.parts)

@@ -75,7 +75,7 @@ class Bundle {
 
   [[nodiscard]] Axis read_axis(std::int32_t code, const std::string& name,
                                const std::vector<std::string>& blocks) const;
-  [[nodiscard]] StoredBlock read_stored(const std::string& path, const std::string& name, std::int64_t rows) const;
+  [[nodiscard]] StoredBlock read_stored(const std::string& axis, const std::string& name, std::int64_t rows) const;
   void read_imputations(Axis& axis) const;
   void make_problem();
   void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;

@@ -19,20 +19,19 @@ struct Task {
   std::string key, plugin_hash, model;
   std::filesystem::path plugin, entities, views;
   std::vector<Param> params;  ///< in the card's order
-  std::int32_t task = 0;      ///< CDRZOO_TASK_*
-  std::string task_name;
-  std::int32_t n_targets = 1;
-  std::string target_unit;
+  std::string task_name, target_unit;
   std::vector<std::string> sample_blocks, drug_blocks, columns;  ///< all that the plugin is given
-  bool feature_names = false;
+  std::map<std::string, std::filesystem::path> assets;
   std::uint64_t seed = 0;
+  double deadline_s = 0;       ///< 0 = none
+  std::int64_t memory_mb = 0;  ///< 0 = none
+  std::int32_t task = 0;       ///< CDRZOO_TASK_*
+  std::int32_t n_targets = 1;
   std::int32_t threads = 1;
   std::int32_t device_kind = 0;  ///< CDRZOO_DEVICE_*
   std::int32_t device_index = 0;
-  double deadline_s = 0;       ///< 0 = none
-  std::int64_t memory_mb = 0;  ///< 0 = none
+  bool feature_names = false;
   bool determinism = false;
-  std::map<std::string, std::filesystem::path> assets;
   bool save_model = false;
 
   /// \throws DataError that names the file and the key; IoError.

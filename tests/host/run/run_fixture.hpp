@@ -4,13 +4,14 @@
 
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "base/hash.hpp"
 #include "data/dataset.hpp"
 #include "data/dataset_writer.hpp"
-#include "plugin/library.hpp"
+#include "plugin/process.hpp"
 #include "run/plan.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -117,10 +118,11 @@ struct RunFixture {
   [[nodiscard]] Plan plan() const { return make_plan(experiment, dataset, split, registry); }
 };
 
-/// The fixture plugin's card, by way of the ABI.
+/// The fixture plugin's card, as a worker describes it.
 inline std::string echo_card_text() {
-  const auto described = nlohmann::json::parse(describe_plugin_json(CDRZOO_ECHO_PLUGIN));
-  return described.at("models").at(0).at("card").dump();
+  const auto described = run_process({CDRZOO_BIN_DIR "/cdrzoo-worker", "describe", CDRZOO_ECHO_PLUGIN}, 60);
+  if (!described.ok()) throw std::runtime_error("describe failed: " + described.err);
+  return nlohmann::json::parse(described.out).at("models").at(0).at("card").dump();
 }
 
 }  // namespace cdrzoo::test
