@@ -123,6 +123,7 @@ class Parser {
     if (t.size() < 3 || t[0] != "define") return;
     std::string value;
     for (std::size_t i = 2; i < t.size(); ++i) value += t[i];
+    if (value.size() > 2 && value.front() == '(' && value.back() == ')') value = value.substr(1, value.size() - 2);
     const std::size_t digit = value.find_first_not_of('-');
     if (digit == std::string::npos) return;
     if (value.front() != '"' && std::isdigit(static_cast<unsigned char>(value[digit])) == 0) return;

@@ -104,8 +104,8 @@ TEST_CASE("every forbidden change of the headers is noticed", "[abi]") {
   CHECK_THAT(broken("cdrzoo_plugin_v0(const cdrzoo_offer* offer, ", "cdrzoo_plugin_v0(cdrzoo_offer* offer, "),
              contains("function cdrzoo_plugin_v0"));
   // Constants.
-  CHECK_THAT(broken("#define CDRZOO_E_DATA -8", "#define CDRZOO_E_DATA -80"), contains("CDRZOO_E_DATA was -8"));
-  CHECK_THAT(broken("#define CDRZOO_E_IO -13\n", ""), contains("CDRZOO_E_IO is gone"));
+  CHECK_THAT(broken("#define CDRZOO_E_DATA (-8)", "#define CDRZOO_E_DATA (-80)"), contains("CDRZOO_E_DATA was -8"));
+  CHECK_THAT(broken("#define CDRZOO_E_IO (-13)\n", ""), contains("CDRZOO_E_IO is gone"));
   CHECK_THAT(broken("#define CDRZOO_PLUGIN_ENTRY_NAME \"cdrzoo_plugin_v0\"", "#define CDRZOO_PLUGIN_ENTRY_NAME \"v0\""),
              contains("CDRZOO_PLUGIN_ENTRY_NAME"));
   CHECK_THAT(broken("#define CDRZOO_ABI_EPOCH 0u", "#define CDRZOO_ABI_EPOCH 1u"), contains("CDRZOO_ABI_EPOCH"));
@@ -135,7 +135,7 @@ TEST_CASE("growth is allowed at the tail of growable structs and nowhere else", 
   CHECK(slot.breaks.empty());
   CHECK(slot.growths == std::vector<std::string>{"cdrzoo_ops.explain is new"});
   const LayoutChange constant =
-      grown("#define CDRZOO_E_INTERNAL -16", "#define CDRZOO_E_INTERNAL -16\n#define CDRZOO_E_X -17");
+      grown("#define CDRZOO_E_INTERNAL (-16)", "#define CDRZOO_E_INTERNAL (-16)\n#define CDRZOO_E_X (-17)");
   CHECK(constant.breaks.empty());
   CHECK(constant.growths == std::vector<std::string>{"constant CDRZOO_E_X is new"});
   const LayoutChange minor = grown("#define CDRZOO_ABI_MINOR 0u", "#define CDRZOO_ABI_MINOR 1u");

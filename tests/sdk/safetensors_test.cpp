@@ -231,10 +231,11 @@ TEST_CASE("files are written whole and mapped", "[safetensors]") {
   sample().write(path);
   std::vector<float> weight;
   {
-    const st::Archive copy = [&] {
+    st::Archive copy;
+    {
       const st::Archive archive = st::Archive::open(path);
-      return archive;  // shares the mapping
-    }();
+      copy = archive;  // shares the mapping
+    }
     weight = copy.at("layer.weight").copy<float>();
     CHECK(copy.at("layer.weight").as<float>()[5] == 6.0F);
   }

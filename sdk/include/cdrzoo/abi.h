@@ -40,22 +40,22 @@ extern "C" {
 /* ---- status: 0 is success, negative is an error, positive is a violation of the protocol ---- */
 typedef int32_t cdrzoo_status;
 #define CDRZOO_OK 0
-#define CDRZOO_E_UNKNOWN -1
-#define CDRZOO_E_CANCELLED -2   /* `cancelled` was observed */
-#define CDRZOO_E_ARGUMENT -3    /* a call that breaks the contract */
-#define CDRZOO_E_PARAM -4       /* a hyperparameter value that the model cannot run with */
-#define CDRZOO_E_UNSUPPORTED -5 /* a task, block, column, device or optional operation that this model lacks */
-#define CDRZOO_E_VERSION -6     /* no common ABI minor */
-#define CDRZOO_E_STATE -7       /* the operation is not allowed now, e.g. predict before fit */
-#define CDRZOO_E_DATA -8        /* the data cannot be used: missing values, one class, no rows */
-#define CDRZOO_E_NUMERIC -9     /* diverged: NaN or infinity where none may be */
-#define CDRZOO_E_MEMORY -10
-#define CDRZOO_E_DEVICE -11
-#define CDRZOO_E_ASSET -12
-#define CDRZOO_E_IO -13
-#define CDRZOO_E_CORRUPT -14 /* a model state that is damaged or belongs to something else */
-#define CDRZOO_E_DEADLINE -15
-#define CDRZOO_E_INTERNAL -16
+#define CDRZOO_E_UNKNOWN (-1)
+#define CDRZOO_E_CANCELLED (-2)   /* `cancelled` was observed */
+#define CDRZOO_E_ARGUMENT (-3)    /* a call that breaks the contract */
+#define CDRZOO_E_PARAM (-4)       /* a hyperparameter value that the model cannot run with */
+#define CDRZOO_E_UNSUPPORTED (-5) /* a task, block, column, device or optional operation that this model lacks */
+#define CDRZOO_E_VERSION (-6)     /* no common ABI minor */
+#define CDRZOO_E_STATE (-7)       /* the operation is not allowed now, e.g. predict before fit */
+#define CDRZOO_E_DATA (-8)        /* the data cannot be used: missing values, one class, no rows */
+#define CDRZOO_E_NUMERIC (-9)     /* diverged: NaN or infinity where none may be */
+#define CDRZOO_E_MEMORY (-10)
+#define CDRZOO_E_DEVICE (-11)
+#define CDRZOO_E_ASSET (-12)
+#define CDRZOO_E_IO (-13)
+#define CDRZOO_E_CORRUPT (-14) /* a model state that is damaged or belongs to something else */
+#define CDRZOO_E_DEADLINE (-15)
+#define CDRZOO_E_INTERNAL (-16)
 
 /* ---- frozen structs ---- */
 

@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+/* NOLINTBEGIN(modernize-use-nullptr): this is C. */
 /* Answers the host's offer with `count` models in static storage. needs_minor: the oldest ABI minor that the plugin can
  * work with; 0 unless the plugin uses a younger service without asking CDRZOO_HAS. */
 static inline cdrzoo_status cdrzoo_answer_offer(const cdrzoo_offer* offer, cdrzoo_answer* answer, uint32_t needs_minor,
@@ -29,6 +30,7 @@ static inline cdrzoo_status cdrzoo_answer_offer(const cdrzoo_offer* offer, cdrzo
   answer->models.count = count;
   return CDRZOO_OK;
 }
+/* NOLINTEND(modernize-use-nullptr) */
 
 #ifdef __cplusplus
 }

@@ -167,6 +167,7 @@ void for_each(const cdrzoo_span& span, std::size_t first_release_size, const F& 
 }
 
 /// The sizes of the first release of epoch 0: the fields up to here are always there.
+// NOLINTBEGIN(bugprone-sizeof-expression): the sizes of members, pointers among them
 inline constexpr std::size_t kPartSize = CDRZOO_FIELD_END(cdrzoo_part, array);
 inline constexpr std::size_t kBlockSize = CDRZOO_FIELD_END(cdrzoo_block, feature_name_bytes);
 inline constexpr std::size_t kEntitiesSize = CDRZOO_FIELD_END(cdrzoo_entities, blocks);
@@ -181,6 +182,7 @@ inline constexpr std::size_t kCallSize = CDRZOO_FIELD_END(cdrzoo_call, scratch_d
 inline constexpr std::size_t kFitInSize = CDRZOO_FIELD_END(cdrzoo_fit_in, unlabelled_target);
 inline constexpr std::size_t kPredictOutSize = CDRZOO_FIELD_END(cdrzoo_predict_out, row_status);
 inline constexpr std::size_t kEmbedOutSize = CDRZOO_FIELD_END(cdrzoo_embed_out, dim);
+// NOLINTEND(bugprone-sizeof-expression)
 
 /// \throws Error(E_ARGUMENT) unless p is there and as large as the first release.
 template <class T>
