@@ -39,7 +39,7 @@ TEST_CASE("One structure has one identity, however it is written") {
   CHECK(molecule("CCO").identity != molecule("CCN").identity);
 }
 
-TEST_CASE("Scaffolds are ring systems with linkers; acyclic molecules have none") {
+TEST_CASE("Scaffolds are ring systems with linkers, and acyclic molecules have none") {
   CHECK(molecule("CCO").scaffold.empty());
   CHECK(molecule("Cc1ccccc1O").scaffold == molecule("c1ccccc1").identity);
   CHECK(molecule("CC(C)c1ccc(CCc2ccccc2)cc1").scaffold == molecule("c1ccccc1CCc1ccccc1").identity);
