@@ -99,15 +99,16 @@ class Reader {
     const json* value = find(key);
     if (value == nullptr) return fallback;
     if (!value->is_array()) throw PluginError(where_ + ": \"" + key + "\" is " + kind(*value) + ", expected a list");
+    const auto wrong = [&](const std::string& what) { return PluginError(where_ + ": \"" + key + "\" has " + what); };
     std::vector<std::string> out;
     for (const auto& element : *value) {
       auto word = text(key, element);
-      if (word.empty()) throw PluginError(where_ + ": \"" + key + "\" has an empty element");
+      if (word.empty()) throw wrong("an empty element");
       if (!choices.empty() && std::find(choices.begin(), choices.end(), word) == choices.end()) {
-        throw PluginError(where_ + ": \"" + key + "\" has \"" + word + "\", expected one of " + join(choices));
+        throw wrong("\"" + word + "\", expected one of " + join(choices));
       }
       if (std::find(out.begin(), out.end(), word) != out.end()) {
-        throw PluginError(where_ + ": \"" + key + "\" has \"" + word + "\" twice");
+        throw wrong("\"" + word + "\" twice");
       }
       out.push_back(std::move(word));
     }

@@ -14,7 +14,7 @@ using ParamValue =
     std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>>;
 
 /// One hyperparameter as the card declares it (share/doc/card.md).
-struct ParamSpec {
+struct ParamSpec {  // NOLINT(bugprone-exception-escape): nlohmann::json moves without exceptions
   std::string key;
   std::string type;  ///< bool | int | real | str | enum | int_list | real_list
   ParamValue default_value;

@@ -119,8 +119,9 @@ cdrzoo_plugin_entry find_entry(const std::filesystem::path& path) {
         " (" CDRZOO_PLUGIN_ENTRY_NAME "): rebuild the plugin with the headers of this cdrzoo, or use another cdrzoo");
   }
   namespace dll = boost::dll;
-  // Kept for good: a static destructor of the host must not unload either.
-  auto* library = new dll::shared_library;
+  // Kept for good and reachable: no static destructor of the host may unload it, and no leak checker miss it.
+  static auto* const kept = new std::vector<std::unique_ptr<dll::shared_library>>;
+  auto* library = kept->emplace_back(std::make_unique<dll::shared_library>()).get();
   try {
     library->load(path, static_cast<dll::load_mode::type>(static_cast<unsigned>(dll::load_mode::rtld_now) |
                                                           static_cast<unsigned>(dll::load_mode::rtld_local) |

@@ -693,7 +693,7 @@ Finding check_damage(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
       const auto prediction = session.predict();
       if (!prediction.ok()) continue;
       if (const auto defect = prediction.defect(); !defect.empty()) {
-        return fail("load of " + what + " gave OK, and then " + defect);
+        return fail(std::string("load of ").append(what).append(" gave OK, and then ").append(defect));
       }
     } else {
       ++refused;
@@ -709,13 +709,14 @@ Finding check_damage(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
 
 Finding check_outputs(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   for (const auto& task : model.card.tasks) {
-    step("task " + task);
+    const std::string which = "task " + task;
+    step(which);
     const Toy toy(task, kToySeed);
     auto options = relaxed();
     options.stride_padding = 3;
     Session session(model, toy, options);
     train(session);
-    if (const auto defect = predict(session).defect(); !defect.empty()) return fail("task " + task + ": " + defect);
+    if (const auto defect = predict(session).defect(); !defect.empty()) return fail(which + ": " + defect);
   }
   return pass();
 }
@@ -971,8 +972,8 @@ Finding check_cancel(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   expect(session.fit(), "fit after a cancelled one");
   session.cancel = true;
   step("cancelled predict");
-  outcome = session.predict();
-  problem = judge(outcome, outcome.seconds, "a predict that was cancelled");
+  const auto late = session.predict();
+  problem = judge(late, late.seconds, "a predict that was cancelled");
   return problem.empty() ? pass() : fail(problem);
 }
 
@@ -1041,17 +1042,19 @@ Finding check_threads(const LoadedPlugin& /*plugin*/, const LoadedModel& model) 
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
   };
   const double cpu_before = cpu();
-  Outcome outcome;
-  for (int round = 0; round < 1000 && outcome.ok() && seconds_since(start) < 0.4; ++round) {
+  Outcome fitted;
+  Prediction prediction;
+  for (int round = 0; round < 1000 && fitted.ok() && prediction.ok() && seconds_since(start) < 0.4; ++round) {
     step("fit with one thread");
-    outcome = session.fit();
-    if (outcome.ok()) outcome = session.predict();
+    fitted = session.fit();
+    if (fitted.ok()) prediction = session.predict();
   }
   const double wall = seconds_since(start);
   const double used = cpu() - cpu_before;
   busy = false;
   sampler.join();
-  expect(outcome, "fit or predict");
+  expect(fitted, "fit");
+  expect(prediction, "predict");
   // A hand-over between two threads may show both for a moment; work beyond the budget shows all the time.
   if (samples >= 5 && above * 4 > samples) {
     return fail("with a budget of 1 thread up to " + std::to_string(most) + " ran at once (in " +

@@ -126,6 +126,7 @@ class BlockBuilder {
         blocks.push_back(graphs(name, ids));
       } else if (name == "smiles") {
         std::vector<std::string> texts;
+        texts.reserve(ids.size());
         for (const int id : ids) texts.push_back(toy_.smiles[at(id)]);
         auto block = head(name, CDRZOO_BLOCK_UTF8, ids, 0);
         finish(block, text_parts(texts));
@@ -162,6 +163,7 @@ class BlockBuilder {
     block.feature_name_bytes = empty_array(CDRZOO_U8, 1);
     if (card_.feature_names && width > 0) {
       std::vector<std::string> names;
+      names.reserve(at(width));
       for (int j = 0; j < width; ++j) names.push_back(name + std::to_string(j));
       const auto parts = text_parts(names);
       block.feature_name_offsets = parts[0].array;
@@ -202,15 +204,18 @@ class BlockBuilder {
   cdrzoo_block other(const std::string& name, const std::vector<int>& ids) {
     return dense(name, ids, Toy::kOtherWidth, [&](int id, int j) {
       return static_cast<float>(
-          random_normal(derive_seed(3, name), kOther, static_cast<std::uint64_t>(id * Toy::kOtherWidth + j)));
+          random_normal(derive_seed(3, name), kOther,
+                        static_cast<std::uint64_t>(id) * Toy::kOtherWidth + static_cast<std::uint64_t>(j)));
     });
   }
 
   template <typename Code>
   cdrzoo_block codes(const std::string& name, const std::vector<int>& ids, int levels, Code code) {
     std::vector<std::int32_t> values;
+    values.reserve(ids.size());
     for (const int id : ids) values.push_back(static_cast<std::int32_t>(code(id)));
     std::vector<std::string> names;
+    names.reserve(at(levels));
     for (int i = 0; i < levels; ++i) names.push_back(name + "_" + std::to_string(i));
     auto block = head(name, CDRZOO_BLOCK_CODES, ids, levels);
     auto parts = text_parts(names);
@@ -299,6 +304,7 @@ Table make_table(const std::vector<int>& used, std::uint64_t order) {
   if (order != 0) {
     const auto permutation = random_order(static_cast<int>(table.ids.size()), order, kShuffle);
     std::vector<int> ids;
+    ids.reserve(permutation.size());
     for (const int i : permutation) ids.push_back(table.ids[static_cast<std::size_t>(i)]);
     table.ids = ids;
     for (std::size_t i = 0; i < ids.size(); ++i) table.place[ids[i]] = static_cast<std::int32_t>(i);
@@ -362,6 +368,7 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
   for (int s = 0; s < kSamples; ++s) {
     tissue.push_back(static_cast<int>(random_u64(seed, kTissue, static_cast<std::uint64_t>(s)) % kTissues));
     std::vector<float> row;
+    row.reserve(kGenes);
     // Patients of the target domain are shifted: a model that looks at them can see it.
     const double shift = s >= kTrainSamples + kQuerySamples ? 0.5 : 0.0;
     for (int g = 0; g < kGenes; ++g) {
@@ -373,7 +380,8 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
   for (int d = 0; d < kDrugs; ++d) {
     std::vector<std::uint8_t> bits(kMorganBits, 0);
     for (int i = 0; i < 40; ++i)
-      bits[random_u64(seed, kMorgan, static_cast<std::uint64_t>(d * 40 + i)) % kMorganBits] = 1;
+      bits[random_u64(seed, kMorgan, static_cast<std::uint64_t>(d) * 40 + static_cast<std::uint64_t>(i)) %
+           kMorganBits] = 1;
     morgan.push_back(bits);
     ToyGraph graph;
     graph.nodes = 3 + d % 4;

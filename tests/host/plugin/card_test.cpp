@@ -2,6 +2,7 @@
 #include "plugin/card.hpp"
 
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <string>
 
@@ -183,4 +184,23 @@ TEST_CASE("a parameter that the user got wrong is named together with what was e
   CHECK(contains(resolve_error(card, {{"hidden", {64.5}}}), "expected a list of integers"));
   CHECK(contains(resolve_error(card, {{"hidden", {std::uint64_t{1} << 63U}}}), "expected a list of integers"));
   CHECK(contains(resolve_error(card, json::array()), "expected keys with values"));
+}
+
+TEST_CASE("a card with random damage is either read or refused with a sentence") {
+  const std::string good = documented_examples().at(0);
+  std::mt19937 random(7);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = good;
+    for (int i = 0; i <= round % 4; ++i) {
+      const auto at = random() % text.size();
+      switch (random() % 3) {
+        case 0: text[at] = static_cast<char>(random() % 256); break;
+        case 1: text.erase(at, random() % 20); break;
+        default: text.insert(at, text.substr(random() % text.size(), random() % 20));
+      }
+    }
+    refused += error_of(text).empty() ? 0 : 1;  // anything but a PluginError would end the test
+  }
+  CHECK(refused > 1000);
 }
