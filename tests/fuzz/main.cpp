@@ -6,6 +6,7 @@
 //   fuzz_readers --replay TARGET FILE                           run one input in this process
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,13 +22,20 @@
 #include "base/random.hpp"
 #include "fuzz/targets.hpp"
 
+#if defined(__SANITIZE_ADDRESS__)
+/// HDF5 1.10.8 loses a buffer each time that it gives up on a damaged object header. Ours are still reported.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
+#endif
+
 namespace {
 
 using cdrzoo::fuzz::Target;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kLargestInput = 1U << 20U;
-constexpr unsigned kInputTimeoutS = 20;
+constexpr int kInputCpuS = 20;  // processor time: a busy machine is no finding
+constexpr unsigned kInputTimeoutS = 300;
 
 /// What the child is at, visible to the parent after a crash.
 struct Shared {
@@ -122,6 +130,8 @@ class Mutator {
     const std::string input = mutator.next();
     std::copy(input.begin(), input.end(), shared->data);
     shared->size = input.size();
+    const itimerval cpu{{0, 0}, {kInputCpuS, 0}};
+    ::setitimer(ITIMER_PROF, &cpu, nullptr);
     ::alarm(kInputTimeoutS);
     target.run(shared->data, input.size());
     ++shared->runs;
