@@ -36,6 +36,7 @@ namespace cdrzoo {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::uintmax_t kFullDiskBytes = 1U << 20U;
 constexpr std::size_t kKeyPrefix = 12;  // digits of a key that are shown; enough to name a cell of any run
 
 // ---- which cells ----
@@ -210,14 +211,26 @@ class Run {
           queue_.push_back(cell);
         }
       }
+    } catch (const IoError& e) {
+      // Libraries do not always pass on why a write failed.
+      std::error_code error;
+      const auto disk = fs::space(store_.root(), error);
+      const bool full = !error && disk.available < kFullDiskBytes;
+      give_up(full ? std::make_exception_ptr(IoError(std::string(e.what()) + "; the disk of the store has only " +
+                                                     std::to_string(disk.available >> 10U) + " KiB left"))
+                   : std::current_exception());
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      stop_ = Stop::politely;
+      give_up(std::current_exception());
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     --running_;
     ended_.notify_all();
+  }
+
+  void give_up(const std::exception_ptr& error) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!error_) error_ = error;
+    stop_ = Stop::politely;
   }
 
   /// The next cell, nullptr if there is none. Waits a little when only cells of other runs are left.
