@@ -42,13 +42,17 @@ nlohmann::json parse_json_file(const fs::path& path) {
   }
 }
 
+constexpr const char* kClaimPrefix = "claim-";  // files of tmp/ that say who works on a cell
+
 std::string lock_error(const fs::path& path, int error) {
   return "cannot lock " + path.string() + ": " + std::strerror(error);
 }
 
-/// Opens and locks a file of the store. \p operation as of flock(2). Returns an empty handle if it is locked elsewhere.
+/// Opens and locks a file of the store. \p operation as of flock(2). Returns an empty handle if it is locked elsewhere,
+/// or gone (its owner may take it away at any time).
 FileHandle lock_file(const fs::path& path, int operation, int open_flags) {
   FileHandle file(::open(path.c_str(), open_flags | O_CLOEXEC, 0666));
+  if (!file && errno == ENOENT && (open_flags & O_CREAT) == 0) return {};
   if (!file) throw IoError("cannot open " + path.string() + ": " + std::strerror(errno));
   while (::flock(file.get(), operation) != 0) {
     if (errno == EINTR) continue;
@@ -95,7 +99,13 @@ struct Store::Session {
   static void remove_dead(const fs::path& tmp) {
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(tmp, error)) {
-      if (!entry.is_directory(error) || entry.is_symlink(error)) continue;
+      if (entry.is_symlink(error)) continue;
+      if (entry.is_regular_file(error) && entry.path().filename().string().rfind(kClaimPrefix, 0) == 0) {
+        // Left by a runner that died between storing the cell and giving up the claim. Unlinked while locked.
+        const FileHandle held = lock_file(entry.path(), LOCK_EX | LOCK_NB, O_RDONLY);
+        if (held) ::unlink(entry.path().c_str());
+      }
+      if (!entry.is_directory(error)) continue;
       const fs::path lock = entry.path() / "lock";
       if (fs::exists(lock, error)) {
         // Opened read-only: a runner of another user leaves a lock that this one may not write.
@@ -159,7 +169,7 @@ Store::Claim::~Claim() {
 std::optional<Store::Claim> Store::try_claim(const std::string& key) const {
   check_name(key, "cell key");
   if (!session_) throw std::logic_error("cells of a store that was opened read-only cannot be claimed");
-  const fs::path path = root_ / "tmp" / ("claim-" + key);
+  const fs::path path = root_ / "tmp" / (kClaimPrefix + key);
   for (;;) {
     FileHandle file = lock_file(path, LOCK_EX | LOCK_NB, O_RDWR | O_CREAT);
     if (!file) return std::nullopt;

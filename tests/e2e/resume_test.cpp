@@ -139,17 +139,20 @@ std::set<std::string> temporaries(const fs::path& root) {
 
 TEST_CASE("a run that is killed again and again ends with the results of an undisturbed one") {
   const Workplace place(30);
+  const auto start = std::chrono::steady_clock::now();
   CHECK(wait_for(place.start("undisturbed")).exit_code == 1);  // the crashing model
+  const std::chrono::duration<double, std::milli> undisturbed_ms = std::chrono::steady_clock::now() - start;
   const auto expected = contents(place.store("undisturbed"));
   REQUIRE(expected.size() == 15);
 
   std::mt19937 random(20240501);
-  std::uniform_int_distribution<int> delay(30, 700);
+  // In parts of an undisturbed run, so that a fast machine is interrupted as often as a slow one.
+  std::uniform_real_distribution<double> delay(0.02, 0.2);
   std::map<std::string, std::string> before;
   int killed = 0;
   for (int round = 0; round < 12; ++round) {
     const pid_t runner = place.start("killed");
-    sleep_ms(delay(random));
+    sleep_ms(static_cast<int>(delay(random) * undisturbed_ms.count()));
     ::kill(runner, SIGKILL);
     killed += wait_for(runner).signal == SIGKILL ? 1 : 0;
     CHECK(place.no_processes("killed"));  // the workers die with their runner
@@ -160,7 +163,7 @@ TEST_CASE("a run that is killed again and again ends with the results of an undi
     before = now;
   }
   INFO("killed " << killed << " of 12, " << before.size() << " cells by then");
-  CHECK(killed >= 6);
+  CHECK(killed >= 3);
   CHECK(wait_for(place.start("killed")).exit_code == 1);
   CHECK((contents(place.store("killed")) == expected));
   CHECK(temporaries(place.store("killed")).empty());
