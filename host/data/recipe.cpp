@@ -72,6 +72,7 @@ class Reader {
     std::string list;
     for (const char* word : words) {
       if (value == word) return value;
+      if (*word == '\0') continue;  // stands for "not given"
       list += (list.empty() ? "" : ", ") + std::string(word);
     }
     fail(*table_->get(key), named(key) + " is '" + value + "'; known: " + list);
