@@ -62,6 +62,14 @@ FileHandle lock_file(const fs::path& path, int operation, int open_flags) {
   return file;
 }
 
+/// Is the locked file still the one that has this name, or was it unlinked and made anew meanwhile?
+bool is_named(const FileHandle& file, const fs::path& path) {
+  struct stat locked = {};
+  struct stat named = {};
+  return ::fstat(file.get(), &locked) == 0 && ::stat(path.c_str(), &named) == 0 && locked.st_ino == named.st_ino &&
+         locked.st_dev == named.st_dev;
+}
+
 }  // namespace
 
 /// <root>/tmp/<session>/ with the temporaries of one process and a file "lock" that it holds locked while it lives.
@@ -103,7 +111,7 @@ struct Store::Session {
       if (entry.is_regular_file(error) && entry.path().filename().string().rfind(kClaimPrefix, 0) == 0) {
         // Left by a runner that died between storing the cell and giving up the claim. Unlinked while locked.
         const FileHandle held = lock_file(entry.path(), LOCK_EX | LOCK_NB, O_RDONLY);
-        if (held) ::unlink(entry.path().c_str());
+        if (held && is_named(held, entry.path())) ::unlink(entry.path().c_str());
       }
       if (!entry.is_directory(error)) continue;
       const fs::path lock = entry.path() / "lock";
@@ -173,11 +181,7 @@ std::optional<Store::Claim> Store::try_claim(const std::string& key) const {
   for (;;) {
     FileHandle file = lock_file(path, LOCK_EX | LOCK_NB, O_RDWR | O_CREAT);
     if (!file) return std::nullopt;
-    struct stat locked = {};
-    struct stat named = {};
-    const bool same = ::fstat(file.get(), &locked) == 0 && ::stat(path.c_str(), &named) == 0 &&
-                      locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
-    if (same) return Claim(path, file.release());
+    if (is_named(file, path)) return Claim(path, file.release());
   }
 }
 
