@@ -2,7 +2,6 @@
 #include "run/runner.hpp"
 
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): kill is POSIX
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "base/log.hpp"
 #include "host/run/runner_fixture.hpp"
 #include "support/catch.hpp"
+#include "support/small_disk.hpp"
 
 using namespace cdrzoo;
 using namespace cdrzoo::test;
@@ -334,8 +334,8 @@ TEST_CASE("a bundle is kept when asked, and replays") {
 TEST_CASE("a full disk ends the run with one sentence and keeps what is there") {
   RunFixture f({good()}, "regression", 5);
   const fs::path disk = f.folder.path() / "disk";
-  fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=2m") != 0) {
+  const SmallDisk small(disk, "2m");
+  if (!small.mounted()) {
     WARN("skipped: mounting a small file system needs the rights of root");
     return;
   }
@@ -363,7 +363,6 @@ TEST_CASE("a full disk ends the run with one sentence and keeps what is there") 
   fs::remove(disk / "filler");
   CHECK(f.run().ok == 4);
   check_good_cells(f);
-  CHECK(::umount(disk.c_str()) == 0);
 }
 
 TEST_CASE("a signal stops the run cleanly and the next one completes it") {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/store.hpp"
 
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "support/catch.hpp"
+#include "support/small_disk.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace cdrzoo;
@@ -308,8 +308,8 @@ TEST_CASE("a cell is claimed by one at a time") {
 TEST_CASE("a full disk is one IoError and earlier cells stay intact") {
   const test::TemporaryFolder folder;
   const fs::path root = folder / "disk";
-  fs::create_directories(root);
-  if (::mount("tmpfs", root.c_str(), "tmpfs", 0, "size=512k") != 0) {
+  const test::SmallDisk disk(root, "512k");
+  if (!disk.mounted()) {
     WARN("skipped: mounting a small file system needs the rights of root");
     return;
   }
@@ -329,7 +329,6 @@ TEST_CASE("a full disk is one IoError and earlier cells stay intact") {
     put_cell(store, "small");  // the space came back
     CHECK(store.has("small"));
   }
-  CHECK(::umount(root.c_str()) == 0);
 }
 
 TEST_CASE("a file size limit is one IoError") {
@@ -354,19 +353,18 @@ TEST_CASE("a file size limit is one IoError") {
 TEST_CASE("a read-only folder is one IoError, and can still be read") {
   const test::TemporaryFolder folder;
   const fs::path root = folder / "disk";
-  fs::create_directories(root);
-  if (::mount("tmpfs", root.c_str(), "tmpfs", 0, "size=1m") != 0) {
+  const test::SmallDisk disk(root, "1m");
+  if (!disk.mounted()) {
     WARN("skipped: mounting a file system needs the rights of root");
     return;
   }
   put_cell(Store::open(root), "k");
-  REQUIRE(::mount("tmpfs", root.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0);
+  REQUIRE(disk.make_read_only());
   CHECK_THAT(message_of<IoError>([&] { (void)Store::open(root); }), test::contains("Read-only file system"));
   CHECK_THAT(message_of<IoError>([&] { (void)Store::open(root / "new"); }), test::contains("Read-only file system"));
   const Store reader = Store::open_read_only(root);
   CHECK(reader.keys() == std::vector<std::string>{"k"});
   CHECK(reader.predictions("k").size() == 20);
-  CHECK(::umount(root.c_str()) == 0);
 }
 
 TEST_CASE("reading a store that is not there is an IoError that names it") {
