@@ -357,9 +357,9 @@ TEST_CASE("calls that break the contract are refused, not believed", "[sdk]") {
   FakeCall call;
   REQUIRE(f.create(call) == CDRZOO_OK);
   REQUIRE(f.fit(call) == CDRZOO_OK);
-  CHECK(kOps.create(nullptr, &f.problem, f.params, &f.model) == CDRZOO_E_ARGUMENT);
-  f.model = nullptr;
-  REQUIRE(f.create(call) == CDRZOO_OK);
+  cdrzoo_model* none = nullptr;
+  CHECK(kOps.create(nullptr, &f.problem, f.params, &none) == CDRZOO_E_ARGUMENT);
+  CHECK(none == nullptr);
   CHECK(kOps.create(call.get(), &f.problem, f.params, nullptr) == CDRZOO_E_ARGUMENT);
   CHECK(kOps.fit(call.get(), nullptr, &f.in) == CDRZOO_E_ARGUMENT);
   CHECK(kOps.predict(call.get(), nullptr, f.train.get(), &f.out) == CDRZOO_E_ARGUMENT);
@@ -382,7 +382,6 @@ TEST_CASE("calls that break the contract are refused, not believed", "[sdk]") {
   CHECK_THAT(call.message, contains("no labels"));
 
   f.problem.n_targets = 0;
-  cdrzoo_model* none = nullptr;
   CHECK(kOps.create(call.get(), &f.problem, f.params, &none) == CDRZOO_E_ARGUMENT);
   call.call.size = 8;
   CHECK(f.fit(call) == CDRZOO_E_ARGUMENT);
