@@ -115,35 +115,12 @@ int validate(const Words& words) {
 }  // namespace
 
 int cmd_data(const Words& words) {
-  struct Verb {
-    const char* name;
-    const char* summary;
-    int (*run)(const Words& words);
-  };
-  static constexpr Verb kVerbs[] = {{"build", "build a data set from the files that a recipe names", build},
-                                    {"demo", "make the demo data set", demo},
-                                    {"info", "show what is in a data set", info},
-                                    {"validate", "check every invariant of a data set", validate}};
-  const std::string verb = words.empty() ? "" : words.front();
-  for (const auto& known : kVerbs) {
-    if (verb == known.name) return known.run({words.begin() + 1, words.end()});
-  }
-  std::string help = "usage: cdrzoo data VERB [ARGUMENTS]\n\nverbs:\n";
-  std::string names;
-  for (const auto& known : kVerbs) {
-    help += "  " + std::string(known.name).append(10 - std::string(known.name).size(), ' ') + known.summary + "\n";
-    names += std::string(names.empty() ? "" : ", ") + known.name;
-  }
-  help += "\ncdrzoo data VERB --help shows the options of one, with examples\n";
-  if (verb == "--help" || verb == "-h") {
-    std::cout << help;
-    return kExitOk;
-  }
-  if (verb.empty()) {
-    std::cerr << help;
-    return kExitUsage;
-  }
-  throw UsageError("unknown verb 'data " + verb + "'; known: " + names);
+  return run_verb("data",
+                  {{"build", "build a data set from the files that a recipe names", build},
+                   {"demo", "make the demo data set", demo},
+                   {"info", "show what is in a data set", info},
+                   {"validate", "check every invariant of a data set", validate}},
+                  words);
 }
 
 }  // namespace cdrzoo::app

@@ -6,9 +6,9 @@
 #include "app/command_line.hpp"
 #include "app/commands.hpp"
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "base/log.hpp"
 #include "report/report.hpp"
-#include "store/files.hpp"
 #include "store/store.hpp"
 
 namespace cdrzoo::app {

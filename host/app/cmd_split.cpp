@@ -230,34 +230,11 @@ int check(const Words& words) {
 }  // namespace
 
 int cmd_split(const Words& words) {
-  struct Verb {
-    const char* name;
-    const char* summary;
-    int (*run)(const Words& words);
-  };
-  static constexpr Verb kVerbs[] = {{"make", "divide a data set into folds", make},
-                                    {"info", "show a split file", info},
-                                    {"check", "check a split file against its data set", check}};
-  const std::string verb = words.empty() ? "" : words.front();
-  for (const auto& known : kVerbs) {
-    if (verb == known.name) return known.run({words.begin() + 1, words.end()});
-  }
-  std::string help = "usage: cdrzoo split VERB [ARGUMENTS]\n\nverbs:\n";
-  std::string names;
-  for (const auto& known : kVerbs) {
-    help += "  " + std::string(known.name).append(10 - std::string(known.name).size(), ' ') + known.summary + "\n";
-    names += std::string(names.empty() ? "" : ", ") + known.name;
-  }
-  help += "\ncdrzoo split VERB --help shows the options of one, with examples\n";
-  if (verb == "--help" || verb == "-h") {
-    std::cout << help;
-    return kExitOk;
-  }
-  if (verb.empty()) {
-    std::cerr << help;
-    return kExitUsage;
-  }
-  throw UsageError("unknown verb 'split " + verb + "'; known: " + names);
+  return run_verb("split",
+                  {{"make", "divide a data set into folds", make},
+                   {"info", "show a split file", info},
+                   {"check", "check a split file against its data set", check}},
+                  words);
 }
 
 }  // namespace cdrzoo::app

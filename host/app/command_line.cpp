@@ -47,6 +47,27 @@ std::string single(const po::variables_map& values, const std::string& name, con
   throw UsageError("expected one " + name + "; usage: " + usage.synopsis + " (--help shows more)");
 }
 
+int run_verb(const std::string& command, const std::vector<Verb>& verbs, const std::vector<std::string>& words) {
+  const std::string wanted = words.empty() ? "" : words.front();
+  std::string help = "usage: cdrzoo " + command + " VERB [ARGUMENTS]\n\nverbs:\n";
+  std::string names;
+  for (const auto& verb : verbs) {
+    if (wanted == verb.name) return verb.run({words.begin() + 1, words.end()});
+    help += "  " + std::string(verb.name).append(10 - std::string(verb.name).size(), ' ') + verb.summary + "\n";
+    names += std::string(names.empty() ? "" : ", ") + verb.name;
+  }
+  help += "\ncdrzoo " + command + " VERB --help shows the options of one, with examples\n";
+  if (wanted.empty()) {
+    std::cerr << help;
+    return kExitUsage;
+  }
+  if (wanted != "--help" && wanted != "-h") {
+    throw UsageError("unknown verb '" + command + " " + wanted + "'; known: " + names);
+  }
+  std::cout << help;
+  return kExitOk;
+}
+
 bool use_color() { return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }
 
 }  // namespace cdrzoo::app

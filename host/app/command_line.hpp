@@ -26,6 +26,18 @@ struct Usage {
 /// The only word of option \p name, or a UsageError that repeats the synopsis.
 [[nodiscard]] std::string single(const po::variables_map& values, const std::string& name, const Usage& usage);
 
+/// A part of a command: `cdrzoo data info`.
+struct Verb {
+  const char* name;
+  const char* summary;
+  int (*run)(const std::vector<std::string>& words);
+};
+
+/// Runs the verb that the first word names. Without one, or with --help, prints what there is.
+/// \throws UsageError that names the known verbs.
+[[nodiscard]] int run_verb(const std::string& command, const std::vector<Verb>& verbs,
+                           const std::vector<std::string>& words);
+
 /// Is the standard output a terminal whose user has not asked for plain text (NO_COLOR)?
 [[nodiscard]] bool use_color();
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugin/registry.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -12,6 +10,7 @@
 #include <thread>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "base/hash.hpp"
 #include "base/log.hpp"
 #include "plugin/process.hpp"
@@ -78,22 +77,12 @@ std::vector<ModelEntry> from_cache(const fs::path& plugin, const std::string& ha
 void to_cache(const std::string& hash, const std::string& description) {
   const auto path = cache_file(hash);
   if (path.empty()) return;
-  std::error_code failed;
-  fs::create_directories(path.parent_path(), failed);
-  static std::atomic<unsigned> counter{0};
-  const fs::path temporary = path.string() + "." + std::to_string(getpid()) + "." + std::to_string(counter++) + ".tmp";
-  {
-    std::ofstream file(temporary);
-    file << description;
-    file.close();
-    if (!file) {
-      log::debug("cannot write the cache file " + temporary.string());
-      fs::remove(temporary, failed);
-      return;
-    }
+  try {
+    create_folders(path.parent_path());
+    write_file_atomically(path, description);
+  } catch (const IoError& e) {
+    log::debug(std::string("not cached: ") + e.what());
   }
-  fs::rename(temporary, path, failed);
-  if (failed) fs::remove(temporary, failed);
 }
 
 std::string last_line(const std::string& text) {

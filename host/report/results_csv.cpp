@@ -3,7 +3,7 @@
 
 #include "report/comparison.hpp"
 #include "report/report.hpp"
-#include "store/files.hpp"
+#include "base/files.hpp"
 
 namespace cdrzoo {
 

@@ -11,7 +11,7 @@
 
 #include "base/error.hpp"
 #include "data/hdf5_file.hpp"
-#include "store/files.hpp"
+#include "base/files.hpp"
 
 namespace cdrzoo {
 namespace {

@@ -30,7 +30,7 @@
 #include "run/progress.hpp"
 #include "run/worker_environment.hpp"
 #include "run/worker_process.hpp"
-#include "store/files.hpp"
+#include "base/files.hpp"
 
 namespace cdrzoo {
 namespace fs = std::filesystem;

@@ -24,7 +24,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
-#include "store/files.hpp"
+#include "base/files.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define CDRZOO_ADDRESS_SANITIZER 1

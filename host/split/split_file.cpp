@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Split files: canonical JSON, and tables for and from other programs. share/doc/splits.md describes both.
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -17,6 +13,7 @@
 #include <unordered_map>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "base/hash.hpp"
 #include "data/csv.hpp"
 #include "split/groups.hpp"
@@ -35,28 +32,6 @@ constexpr int kMaxDepth = 8;  ///< of the JSON; the functions that walk it are r
 
 // --- writing
 // ----------------------------------------------------------------------------------------------------------
-
-[[noreturn]] void cannot_write(const fs::path& path, int code) {
-  throw IoError("cannot write " + path.string() + ": " + std::strerror(code));
-}
-
-/// Under a temporary name in the same folder, synced, then renamed: readers see the old file or the new one.
-void write_atomically(const fs::path& path, const std::string& text) {
-  const fs::path temporary = path.string() + ".tmp" + std::to_string(::getpid());
-  const auto fail = [&](int code) {
-    ::unlink(temporary.c_str());
-    cannot_write(path, code);
-  };
-  {
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(temporary.c_str(), "wb"), &std::fclose);
-    if (!file) cannot_write(path, errno);
-    if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size()) fail(errno);
-    if (std::fflush(file.get()) != 0) fail(errno);
-    if (::fsync(::fileno(file.get())) != 0 && errno != EINVAL) fail(errno);
-    if (std::fclose(file.release()) != 0) fail(errno);
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno);
-}
 
 json to_json(const SplitSpec& spec) {
   return {{"kind", spec.kind},
@@ -446,7 +421,7 @@ std::string split_hash(const Split& split) { return sha256_hex(canonical(content
 void write_split(const Split& split, const fs::path& path) {
   auto value = content(split);
   value["hash"] = sha256_hex(canonical(value));
-  write_atomically(path, canonical(value) + "\n");
+  write_file_atomically(path, canonical(value) + "\n");
 }
 
 Split read_split(const fs::path& path, const Dataset& dataset) {
@@ -543,7 +518,7 @@ void write_split_csv(const Dataset& dataset, const Split& split, const fs::path&
     for (const auto row : fold.validation) add(fold, row, "validation");
     for (const auto row : fold.test) add(fold, row, "test");
   }
-  write_atomically(path, text);
+  write_file_atomically(path, text);
 }
 
 void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const fs::path& path) {
@@ -570,7 +545,7 @@ void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& r
     if (structures) text += csv_field(scaffolds.name[static_cast<std::size_t>(scaffolds.of_row[r])]);
     text += '\n';
   }
-  write_atomically(path, text);
+  write_file_atomically(path, text);
 }
 
 }  // namespace cdrzoo

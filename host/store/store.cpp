@@ -16,7 +16,7 @@
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
-#include "store/files.hpp"
+#include "base/files.hpp"
 #include "store/prediction_file.hpp"
 
 namespace cdrzoo {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store/files.hpp"
+#include "base/files.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -55,8 +56,9 @@ void write_file_synced(const fs::path& path, std::string_view bytes) {
 }
 
 void write_file_atomically(const fs::path& path, std::string_view bytes) {
+  static std::atomic<unsigned> counter{0};  // threads may write the same name
   fs::path temporary = path;
-  temporary += "." + std::to_string(::getpid()) + ".tmp";
+  temporary += "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
   try {
     write_file_synced(temporary, bytes);
     if (::rename(temporary.c_str(), path.c_str()) != 0) fail("create", path, errno);
