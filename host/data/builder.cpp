@@ -134,7 +134,7 @@ class Builder {
 
   /// Path of a source; the first time its hash is checked and recorded.
   std::filesystem::path locate(const Recipe::Table& table) {
-    const std::filesystem::path file = from_ / table.file;
+    std::filesystem::path file = from_ / table.file;
     if (sources_.count(table.file) == 0) {
       const std::string found = sha256_file_hex(file);
       sources_[table.file] = {{"file", table.file}, {"sha256", found}, {"bytes", std::filesystem::file_size(file)}};

@@ -224,10 +224,12 @@ class DatasetReader {
                                         std::initializer_list<const char*> reserved) const {
     std::vector<FeatureBlock> blocks;
     for (const auto& name : file_.children(group)) {
+      std::string place = group;
+      place.append("/").append(name);
       for (const char* word : reserved) {
-        if (name == word) wrong(group + "/" + name, "has a name that is reserved for a block made from a column");
+        if (name == word) wrong(place, "has a name that is reserved for a block made from a column");
       }
-      blocks.push_back(read_block(file_, group + "/" + name, name, rows));
+      blocks.push_back(read_block(file_, place, name, rows));
     }
     return blocks;
   }

@@ -29,7 +29,7 @@ class Reader {
       if (std::find_if(known.begin(), known.end(), [&word](const char* k) { return word == k; }) != known.end())
         continue;
       std::string list;
-      for (const char* k : known) list += (list.empty() ? "" : ", ") + std::string(k);
+      for (const char* k : known) list.append(list.empty() ? "" : ", ").append(k);
       fail(node, "unknown key '" + word + "'" + (where_.empty() ? "" : " in " + where_) + "; known: " + list);
     }
   }
@@ -68,12 +68,12 @@ class Reader {
   }
   /// One of the words; the first is the default.
   [[nodiscard]] std::string choice(const char* key, std::initializer_list<const char*> words) const {
-    const std::string value = text(key, *words.begin());
+    std::string value = text(key, *words.begin());
     std::string list;
     for (const char* word : words) {
       if (value == word) return value;
       if (*word == '\0') continue;  // stands for "not given"
-      list += (list.empty() ? "" : ", ") + std::string(word);
+      list.append(list.empty() ? "" : ", ").append(word);
     }
     fail(*table_->get(key), named(key) + " is '" + value + "'; known: " + list);
   }
