@@ -293,6 +293,7 @@ class Demo {
     }
     Stream treatment(spec_.seed, "treatment");
     for (int p = 0; p < spec_.patients; ++p) {
+      if (p % 3 == 2) continue;  // not treated: the unlabelled pool of the target domain
       const int treatments = std::min(4, spec_.drugs);
       const int first = static_cast<int>(treatment.below(static_cast<std::uint64_t>(spec_.drugs)));
       for (int t = 0; t < treatments; ++t) {

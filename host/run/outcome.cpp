@@ -10,8 +10,8 @@
 #include <system_error>
 
 #include "base/error.hpp"
-#include "data/hdf5_file.hpp"
 #include "base/files.hpp"
+#include "data/hdf5_file.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -202,7 +202,8 @@ RawPredictions read_raw_predictions(const std::filesystem::path& output, std::si
   const std::filesystem::path path = output / "predictions.h5";
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) throw PluginError("the worker left no predictions");
-  const Hdf5File file(path);
+  // Our own writer makes checksums; what a crashing plugin damaged must not be believed.
+  const Hdf5File file(path, Hdf5Access::checksummed);
   return {read_part(file, "validation", n_validation), read_part(file, "test", n_test)};
 }
 

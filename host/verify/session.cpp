@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/session.hpp"
 
+#include <cdrzoo/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -198,7 +199,7 @@ struct Session::Context {
     return block;
   }
   static std::uint64_t on_random(cdrzoo_call* call, std::uint64_t stream, std::uint64_t index) {
-    return random_u64(of(call).seed, stream, index);
+    return cdrzoo_random_u64(of(call).seed, stream, index);
   }
   static cdrzoo_status on_asset(cdrzoo_call* /*call*/, cdrzoo_str /*id*/, cdrzoo_asset* /*out*/) {
     return CDRZOO_E_ASSET;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/toy.hpp"
 
+#include <cdrzoo/random.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -78,7 +80,7 @@ cdrzoo_str make_str(Arena& arena, const std::string& text) {
 }
 
 std::int64_t salted_key(std::uint64_t salt, std::uint64_t axis, int entity) {
-  return static_cast<std::int64_t>(random_u64(salt, 1000 + axis, static_cast<std::uint64_t>(entity)) >> 1U);
+  return static_cast<std::int64_t>(cdrzoo_random_u64(salt, 1000 + axis, static_cast<std::uint64_t>(entity)) >> 1U);
 }
 
 cdrzoo_part part(std::int32_t role, const cdrzoo_array& array) {
@@ -331,18 +333,8 @@ Table gene_table() {
 
 }  // namespace
 
-std::uint64_t random_u64(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-  std::uint64_t z = seed + 0x9E3779B97F4A7C15ULL * (index + 1) + 0xD1B54A32D192ED03ULL * (stream + 1);
-  for (int round = 0; round < 2; ++round) {
-    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
-    z ^= z >> 31U;
-  }
-  return z;
-}
-
 double random_unit(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-  return static_cast<double>(random_u64(seed, stream, index) >> 11U) * 0x1.0p-53;
+  return static_cast<double>(cdrzoo_random_u64(seed, stream, index) >> 11U) * 0x1.0p-53;
 }
 
 double random_normal(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
@@ -355,7 +347,7 @@ std::vector<int> random_order(int n, std::uint64_t seed, std::uint64_t stream) {
   std::vector<int> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   for (int i = n - 1; i > 0; --i) {
-    const auto j = random_u64(seed, stream, static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(i + 1);
+    const auto j = cdrzoo_random_u64(seed, stream, static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(i + 1);
     std::swap(order[static_cast<std::size_t>(i)], order[j]);
   }
   return order;
@@ -366,7 +358,7 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
   n_targets = profiles ? kGenes : 1;
   const auto normal = [&](Stream stream, int i) { return random_normal(seed, stream, static_cast<std::uint64_t>(i)); };
   for (int s = 0; s < kSamples; ++s) {
-    tissue.push_back(static_cast<int>(random_u64(seed, kTissue, static_cast<std::uint64_t>(s)) % kTissues));
+    tissue.push_back(static_cast<int>(cdrzoo_random_u64(seed, kTissue, static_cast<std::uint64_t>(s)) % kTissues));
     std::vector<float> row;
     row.reserve(kGenes);
     // Patients of the target domain are shifted: a model that looks at them can see it.
@@ -380,7 +372,7 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
   for (int d = 0; d < kDrugs; ++d) {
     std::vector<std::uint8_t> bits(kMorganBits, 0);
     for (int i = 0; i < 40; ++i)
-      bits[random_u64(seed, kMorgan, static_cast<std::uint64_t>(d) * 40 + static_cast<std::uint64_t>(i)) %
+      bits[cdrzoo_random_u64(seed, kMorgan, static_cast<std::uint64_t>(d) * 40 + static_cast<std::uint64_t>(i)) %
            kMorganBits] = 1;
     morgan.push_back(bits);
     ToyGraph graph;

@@ -13,8 +13,6 @@
 
 namespace cdrzoo::verify {
 
-/// A stateless generator: element \p index of stream \p stream of \p seed (splitmix64).
-[[nodiscard]] std::uint64_t random_u64(std::uint64_t seed, std::uint64_t stream, std::uint64_t index);
 /// Uniform in [0, 1).
 [[nodiscard]] double random_unit(std::uint64_t seed, std::uint64_t stream, std::uint64_t index);
 /// Standard normal (Box-Muller).

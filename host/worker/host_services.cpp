@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/host_services.hpp"
 
+#include <cdrzoo/random.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,7 +15,6 @@
 #include <ctime>
 #include <new>
 
-#include "base/random.hpp"
 #include "worker/task.hpp"
 
 namespace cdrzoo::worker {
@@ -52,10 +52,6 @@ void write_all(int fd, const std::string& line) {
 }
 
 }  // namespace
-
-std::uint64_t random_u64(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-  return splitmix64(splitmix64(seed, stream), index);
-}
 
 std::uint64_t monotonic_ns() {
   timespec now{};
@@ -155,7 +151,7 @@ struct Operation::Services {
   }
 
   static std::uint64_t random(cdrzoo_call* call, std::uint64_t stream, std::uint64_t index) noexcept {
-    return random_u64(call->seed, stream, index);
+    return cdrzoo_random_u64(call->seed, stream, index);
   }
 
   static cdrzoo_status asset(cdrzoo_call* call, cdrzoo_str id, cdrzoo_asset* out) noexcept {

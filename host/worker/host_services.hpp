@@ -54,10 +54,6 @@ struct CallSettings {
   const std::atomic<bool>* cancel = nullptr;  ///< set by a signal handler
 };
 
-/// Element \p index of stream \p stream under \p seed, the host service random_u64: SplitMix64 seeded with output
-/// `stream` of a SplitMix64 that is seeded with `seed`.
-[[nodiscard]] std::uint64_t random_u64(std::uint64_t seed, std::uint64_t stream, std::uint64_t index);
-
 [[nodiscard]] std::uint64_t monotonic_ns();
 
 /// What a plugin reported through fail(). The first report wins; later ones are appended to the message as context.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cdrzoo/plugin.h>
+#include <cdrzoo/random.h>
 #include <dlfcn.h>
 
 #include <cstring>
@@ -175,10 +176,7 @@ class Call {
       return std::align(align, bytes, p, space);
     };
     host_.random_u64 = [](cdrzoo_call* c, std::uint64_t stream, std::uint64_t index) {
-      std::uint64_t z = self(c).call_.seed + 0x9E3779B97F4A7C15ull * (stream * 0x100000001ull + index + 1);
-      z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-      z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-      return z ^ (z >> 31);
+      return cdrzoo_random_u64(self(c).call_.seed, stream, index);
     };
     host_.asset = [](cdrzoo_call*, cdrzoo_str, cdrzoo_asset*) -> cdrzoo_status { return CDRZOO_E_ASSET; };
     host_.extension = [](cdrzoo_call*, cdrzoo_str) -> const void* { return nullptr; };

@@ -77,8 +77,8 @@ typedef struct cdrzoo_host {
   void (*progress)(cdrzoo_call* call, cdrzoo_str phase, uint64_t done, uint64_t total, cdrzoo_span metrics);
   /* Memory that the host frees when the operation returns. align is a power of two. NULL when there is none left. */
   void* (*alloc)(cdrzoo_call* call, uint64_t bytes, uint64_t align);
-  /* Element `index` of stream `stream` of a counter-based generator keyed by call->seed: stateless, equal everywhere.
-   */
+  /* Element `index` of stream `stream` of the generator keyed by call->seed: cdrzoo_random_u64 of cdrzoo/random.h, so
+   * stateless and equal in every host. */
   uint64_t (*random_u64)(cdrzoo_call* call, uint64_t stream, uint64_t index);
   /* An asset by the id that the card gives it. CDRZOO_E_ASSET when the run has none. */
   cdrzoo_status (*asset)(cdrzoo_call* call, cdrzoo_str id, cdrzoo_asset* out);

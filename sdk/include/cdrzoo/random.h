@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cdrzoo/random.h: a counter-based generator for hosts, tests and plugins. C99, header-only. Within an operation,
- * host->random_u64 is the source; this one serves where there is no call, and hosts that have no generator of their
- * own.
+/* cdrzoo/random.h: the counter-based generator behind host->random_u64. Every host implements that service with it;
+ * plugins may use it directly where there is no call. C99, header-only.
  *
  * Philox4x32-10 (Salmon et al., SC'11, doi:10.1145/2063384.2063405): key = seed, counter = (index, stream), the result
  * is the first two words. Any element in any order, on any machine, is the same. Not for cryptography.

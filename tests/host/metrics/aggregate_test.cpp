@@ -65,7 +65,7 @@ TEST_CASE("A macro mean is the mean over the groups that are large enough") {
   CHECK(std::isnan(get(macro_means(own, {}), "pearson").better));
 }
 
-TEST_CASE("Rows in no group are left out; the same rows give the same scores as on their own") {
+TEST_CASE("Rows in no group are left out, and the same rows give the same scores as on their own") {
   Grouped rows = grouped_rows();
   for (std::size_t i = 0; i < 10; ++i) rows.group[i] = -1;
   const auto scores = score_groups(Task::regression, rows.truth, rows.prediction, rows.group, 4, {});

@@ -634,7 +634,7 @@ TEST_CASE("Models of the same name are told apart by their parameters") {
   CHECK_THAT(table, contains("toy.ridge (lambda = 100.0)"));
 }
 
-TEST_CASE("Cells of different splits are different tables; no cells are no table") {
+TEST_CASE("Cells of different splits are different tables, and no cells are no table") {
   SyntheticStore s(2);
   s.add("toy.good", good);
   s.adjust = [](Record& record, PredictionTable&) {

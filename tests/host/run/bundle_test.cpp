@@ -229,7 +229,7 @@ TEST_CASE("A view's tables hold exactly the entities that its observations refer
   }
 }
 
-TEST_CASE("A view over all entities is the mapping itself; a subset is a copy") {
+TEST_CASE("A view over all entities is the mapping itself, a subset is a copy") {
   const Written bundle(
       card(R"("samples":["expression"],"drugs":["smiles"])", R"("accepts_missing":true)"), [](RunFixture& f) {
         f.split.folds[0].train = test::rows_of(f.dataset, {"l0", "l1", "l2", "l3", "l4", "l5", "p0", "p1", "p2"});

@@ -335,16 +335,6 @@ TEST_CASE("What cannot be run says why") {
   }
 }
 
-TEST_CASE("The host's random numbers are SplitMix64 over SplitMix64") {
-  CHECK(worker::random_u64(1234567, 0, 0) == splitmix64(6457827717110365317ULL, 0));
-  CHECK(worker::random_u64(1, 2, 3) == 1072907043932612987ULL);
-  CHECK(worker::random_u64(0, 0, 0) == 12035550249420947055ULL);
-  std::set<std::uint64_t> seen;
-  for (std::uint64_t stream = 0; stream < 50; ++stream)
-    for (std::uint64_t index = 0; index < 50; ++index) seen.insert(worker::random_u64(42, stream, index));
-  CHECK(seen.size() == 2500);
-}
-
 TEST_CASE("Host services keep their contracts") {
   const test::TemporaryFolder folder;
   std::ofstream(folder / "a.txt") << "abc";
