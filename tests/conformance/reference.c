@@ -232,10 +232,11 @@ static cdrzoo_status reference_fit(cdrzoo_call* call, cdrzoo_model* model, const
   volatile float beyond = x[((values->bytes + 63) / 64) * 16];
   (void)beyond;
 #endif
-#ifndef FAULT_REFIT
+#ifdef FAULT_REFIT
+  const float remembered = model->weights[model->width]; /* 0 in a new model */
+#endif
   memset(model->weights, 0, sizeof(float) * ((size_t)model->width + 1));
   memset(model->drug_effect, 0, sizeof model->drug_effect);
-#endif
   const int64_t* key = drugs->key.data;
   if (drugs->count > MAX_DRUGS) return fail(call, CDRZOO_E_UNSUPPORTED, "too many drugs");
   model->n_drugs = (int32_t)drugs->count;
@@ -296,6 +297,9 @@ static cdrzoo_status reference_fit(cdrzoo_call* call, cdrzoo_model* model, const
       model->drug_effect[slot] += pace;
     }
   }
+#ifdef FAULT_REFIT
+  model->weights[model->width] += 0.5f * remembered;
+#endif
 #ifdef FAULT_ENTITY_ORDER
   model->weights[model->width] += 0.1f * (float)sample[0]; /* the place in the table as if it meant something */
 #endif

@@ -42,16 +42,17 @@ typedef struct Kind {
   const char* id;
   int n_levels;
   int levels[MAX_LEVELS]; /* BY_*, in the order in which the effects are taken out */
+  int is_mean;            /* predicts weighted means of training values: of labels, that is a probability */
 } Kind;
 
 /* In the order of kTypes at the end of the file. */
 static const Kind kKinds[] = {
-    {"baseline.global_mean", 0, {0, 0}},
-    {"baseline.drug_mean", 1, {BY_DRUG, 0}},
-    {"baseline.sample_mean", 1, {BY_SAMPLE, 0}},
-    {"baseline.tissue_mean", 1, {BY_TISSUE, 0}},
-    {"baseline.drug_tissue_mean", 2, {BY_DRUG, BY_DRUG | BY_TISSUE}},
-    {"baseline.mean_effects", 2, {BY_DRUG, BY_SAMPLE}},
+    {"baseline.global_mean", 0, {0, 0}, 1},
+    {"baseline.drug_mean", 1, {BY_DRUG, 0}, 1},
+    {"baseline.sample_mean", 1, {BY_SAMPLE, 0}, 1},
+    {"baseline.tissue_mean", 1, {BY_TISSUE, 0}, 1},
+    {"baseline.drug_tissue_mean", 2, {BY_DRUG, BY_DRUG | BY_TISSUE}, 1},
+    {"baseline.mean_effects", 2, {BY_DRUG, BY_SAMPLE}, 0},
 };
 
 /* A group's identity: the keys of its drug or sample, and the code of its tissue. A part that a level does not use is
@@ -71,6 +72,7 @@ typedef struct Level {
 struct cdrzoo_model {
   const Kind* kind;
   int64_t n_targets;
+  int bounded;   /* predictions are probabilities */
   double lambda; /* rows; 0 = plain means */
   int fitted;
   double* mu; /* [n_targets] */
@@ -349,6 +351,7 @@ static cdrzoo_status create_kind(cdrzoo_call* call, const Kind* kind, const cdrz
   if (model == NULL) return no_memory(call, "create");
   model->kind = kind;
   model->n_targets = problem->n_targets;
+  model->bounded = kind->is_mean && problem->task == CDRZOO_TASK_BINARY;
   for (uint64_t i = 0; i < params.count; i++) {
     const cdrzoo_value* value = CDRZOO_AT(params, cdrzoo_value, i);
     if (equal(value->key, "lambda")) model->lambda = value->f;
@@ -421,6 +424,7 @@ static cdrzoo_status predict(cdrzoo_call* call, const cdrzoo_model* model, const
       for (int l = 0; l < model->kind->n_levels; l++) {
         if (group[l] >= 0) y += model->level[l].effect[group[l] * model->n_targets + t];
       }
+      if (model->bounded) y = fmin(fmax(y, 0.0), 1.0); /* rounding may leave a sum of effects just outside */
       out->mean[i * out->mean_stride + t] = (float)y;
     }
   }
