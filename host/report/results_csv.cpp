@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "base/files.hpp"
 #include "report/comparison.hpp"
 #include "report/report.hpp"
-#include "base/files.hpp"
 
 namespace cdrzoo {
 

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "base/log.hpp"
 #include "plugin/process.hpp"
 #include "run/bundle.hpp"
@@ -30,7 +31,6 @@
 #include "run/progress.hpp"
 #include "run/worker_environment.hpp"
 #include "run/worker_process.hpp"
-#include "base/files.hpp"
 
 namespace cdrzoo {
 namespace fs = std::filesystem;

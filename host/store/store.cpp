@@ -15,8 +15,8 @@
 #include <system_error>
 
 #include "base/error.hpp"
-#include "base/hash.hpp"
 #include "base/files.hpp"
+#include "base/hash.hpp"
 #include "store/prediction_file.hpp"
 
 namespace cdrzoo {
