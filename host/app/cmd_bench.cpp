@@ -63,6 +63,7 @@ ReportOptions report_options(const Experiment& experiment) {
   report.reference_model = experiment.reference_model;
   report.color = use_color();
   std::vector<std::string> models;
+  models.reserve(2 * experiment.models.size());
   for (const auto& model : experiment.models) {
     models.push_back(model.id);
     if (!model.name.empty()) models.push_back(model.name);
@@ -85,6 +86,7 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   }
 
   std::vector<std::string> keys;
+  keys.reserve(plan.cells.size());
   for (const auto& cell : plan.cells) keys.push_back(cell.key);
   store.write_run(plan.run_id, experiment.to_json(), keys);
   const auto summary = run_plan(plan, store, options.run);
@@ -93,6 +95,7 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   const auto rows = compute_results(store, keys, plan.run_id);
   write_results_csv(rows, store.root() / "results.csv");
   std::vector<Record> records;
+  records.reserve(keys.size());
   for (const auto& key : keys) records.push_back(store.record(key));
   std::cout << render_table(rows, records, report);
   std::cout << fmt::format("{} cells: {} run, {} reused, {} failed; all results in {}\n", summary.total, summary.ok,

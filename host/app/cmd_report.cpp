@@ -111,6 +111,7 @@ int cmd_report(const Words& words) {
   report.color = !to_file && use_color();
 
   std::vector<Record> records;
+  records.reserve(keys.size());
   for (const std::string& key : keys) records.push_back(store.record(key));
   const std::vector<ResultRow> results = compute_results(store, keys, run_id);
   const std::string table = render_table(results, records, report);
