@@ -685,6 +685,10 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
   if (!comparison.best_naive.empty()) {
     notes.push_back("Best naive baseline, chosen on validation rows by " +
                     std::string(first.task == "binary" ? "auprc" : "rmse") + ": " + comparison.best_naive + ".");
+  } else if (std::none_of(comparison.records.begin(), comparison.records.end(),
+                          [](const Record* record) { return is_naive(record->model); })) {
+    notes.push_back(
+        "No naive mean is among these models: add one (baseline.drug_mean, ...) before believing a number.");
   }
   std::set<std::string> caveats;
   for (const Record* r : comparison.records) caveats.insert(r->caveats.begin(), r->caveats.end());
