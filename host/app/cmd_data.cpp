@@ -5,11 +5,11 @@
 #include "app/commands.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "data/builder.hpp"
+#include "import/builder.hpp"
 #include "data/dataset.hpp"
 #include "data/dataset_info.hpp"
-#include "data/demo.hpp"
-#include "data/recipe.hpp"
+#include "import/demo.hpp"
+#include "import/recipe.hpp"
 
 namespace cdrzoo::app {
 namespace {

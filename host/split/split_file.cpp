@@ -15,7 +15,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/hash.hpp"
-#include "data/csv.hpp"
+#include "import/csv.hpp"
 #include "split/groups.hpp"
 #include "split/parts.hpp"
 #include "split/split.hpp"

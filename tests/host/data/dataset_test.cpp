@@ -13,7 +13,7 @@
 #include "base/hash.hpp"
 #include "data/dataset_info.hpp"
 #include "data/dataset_writer.hpp"
-#include "data/demo.hpp"
+#include "import/demo.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
 

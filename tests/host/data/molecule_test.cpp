@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "host/data/gzip_text.hpp"
+#include "support/gzip_text.hpp"
 #include "support/catch.hpp"
 
 using cdrzoo::Molecule;

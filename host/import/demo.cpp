@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/demo.hpp"
+#include "import/demo.hpp"
 
 #include <array>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "base/hash.hpp"
 #include "base/random.hpp"
 #include "chem/molecule.hpp"
-#include "data/drug_structures.hpp"
+#include "import/drug_structures.hpp"
 
 // Only + - * / and sqrt on doubles are used, which IEEE 754 fixes to the last bit; the build forbids contraction of
 // a * b + c. No function of the mathematical library and no distribution of the standard library is called.

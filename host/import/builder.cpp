@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/builder.hpp"
+#include "import/builder.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,8 +13,8 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "chem/molecule.hpp"
-#include "data/csv.hpp"
-#include "data/drug_structures.hpp"
+#include "import/csv.hpp"
+#include "import/drug_structures.hpp"
 
 namespace cdrzoo {
 namespace {

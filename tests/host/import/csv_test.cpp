@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/csv.hpp"
+#include "import/csv.hpp"
 
 #include <fstream>
 
 #include "base/error.hpp"
-#include "host/data/gzip_text.hpp"
+#include "support/gzip_text.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "data/dataset_writer.hpp"
-#include "data/recipe.hpp"
+#include "import/recipe.hpp"
 
 namespace cdrzoo {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/drug_structures.hpp"
+#include "import/drug_structures.hpp"
 
 #include <set>
 

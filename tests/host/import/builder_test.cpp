@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/builder.hpp"
+#include "import/builder.hpp"
 
 #include <cmath>
 #include <fstream>

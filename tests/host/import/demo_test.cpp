@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/demo.hpp"
+#include "import/demo.hpp"
 
 #include <cmath>
 #include <set>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/recipe.hpp"
+#include "import/recipe.hpp"
 
 #include <toml++/toml.h>
 
