@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/dataset.hpp"
 
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +8,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -21,6 +17,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/child_process.hpp"
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "data/dataset_format.hpp"
@@ -373,64 +370,18 @@ class TemporaryFile {
   std::filesystem::path path_;
 };
 
-constexpr int kChildDataError = 3;
-constexpr int kChildIoError = 4;
-
-/// The child's part of rewrite_in_child(). Errors go through the pipe.
-[[noreturn]] void rewrite_and_exit(const std::filesystem::path& from, const std::filesystem::path& to, int pipe) {
-  constexpr unsigned kTimeoutS = 600;
-  const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
-  ::dup2(nowhere, STDOUT_FILENO);
-  ::dup2(nowhere, STDERR_FILENO);
-  // Whatever the program does about signals is not for this process.
-  for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM}) ::signal(signal, SIG_DFL);
-  const rlimit no_core{0, 0};
-  ::setrlimit(RLIMIT_CORE, &no_core);
-  ::alarm(kTimeoutS);
-  int code = 0;
-  std::string words;
-  try {
-    write_dataset(content_of(DatasetReader(from, Hdf5Access::any).read()), to);
-  } catch (const DataError& e) {
-    code = kChildDataError;
-    words = e.what();
-  } catch (const std::exception& e) {
-    code = kChildIoError;
-    words = e.what();
-  }
-  const ssize_t written = ::write(pipe, words.data(), words.size());
-  ::_exit(written == static_cast<ssize_t>(words.size()) ? code : 1);
-}
-
 /// Rewrites a file of another writer as one of ours. The HDF5 library can crash on damaged metadata without checksums,
 /// or worse, go on with a damaged heap: that must not happen in this process.
 void rewrite_in_child(const std::filesystem::path& from, const std::filesystem::path& to) {
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw IoError("cannot read " + from.string() + ": " + std::strerror(errno));
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::close(ends[0]);
-    rewrite_and_exit(from, to, ends[1]);
-  }
-  const int why = errno;
-  ::close(ends[1]);
-  std::string words;
-  std::array<char, 1024> buffer{};
-  for (;;) {
-    const ssize_t n = child < 0 ? 0 : ::read(ends[0], buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    words.append(buffer.data(), static_cast<std::size_t>(n));
-  }
-  ::close(ends[0]);
-  if (child < 0) throw IoError("cannot start a process to read " + from.string() + ": " + std::strerror(why));
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-  if (code == kChildDataError) throw DataError(words);
-  if (code == kChildIoError) throw IoError(words);
-  if (code != 0) throw DataError(from.string() + " is damaged: the HDF5 library crashes on it");
+  ChildTask task;
+  task.what = "reading " + from.string();
+  task.crash = from.string() + " is damaged: the HDF5 library crashes on it";
+  task.timeout_s = 600;
+  task.quiet = true;
+  run_in_child(task, [&] {
+    write_dataset(content_of(DatasetReader(from, Hdf5Access::any).read()), to);
+    return std::string();
+  });
 }
 
 }  // namespace
