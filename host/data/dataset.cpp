@@ -136,6 +136,7 @@ class DatasetReader {
   Dataset read() {
     read_header();
     read_names();
+    read_fitted_steps();
     read_samples();
     read_drugs();
     read_responses();
@@ -160,9 +161,9 @@ class DatasetReader {
                       kDatasetFormat + "'");
     }
     const std::int64_t version = file_.int_attribute("/", "format_version");
-    if (version != kDatasetFormatVersion) {
+    if (version < 1 || version > kDatasetFormatVersion) {
       throw DataError(file_.path().string() + " has format version " + std::to_string(version) +
-                      "; this program reads version " + std::to_string(kDatasetFormatVersion));
+                      "; this program reads versions 1 to " + std::to_string(kDatasetFormatVersion));
     }
     out_.name = file_.text_attribute("/", "name");
     out_.provenance_json = file_.text("/provenance");
@@ -215,6 +216,18 @@ class DatasetReader {
     if (out_.domains.name.empty()) wrong("/domains/name", "is empty; a data set needs at least one domain");
     out_.domains.expression_unit = names("/domains/expression_unit", count(out_.domains.name));
     out_.domains.caveat = names("/domains/caveat", count(out_.domains.name));
+  }
+
+  void read_fitted_steps() {
+    if (!file_.has("/fitted_steps")) return;
+    try {
+      out_.fitted_steps = fitted_steps_from_json(nlohmann::json::parse(file_.text("/fitted_steps")));
+      check_fitted_steps(out_.fitted_steps, out_.domains.name, count(out_.genes));
+    } catch (const nlohmann::json::parse_error&) {
+      wrong("/fitted_steps", "is not JSON");
+    } catch (const DataError& e) {
+      wrong("/fitted_steps:", e.what());
+    }
   }
 
   std::vector<FeatureBlock> read_blocks(const std::string& group, std::int64_t rows,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/array_view.hpp"
+#include "data/fitted_step.hpp"
 
 namespace cdrzoo {
 
@@ -84,9 +85,10 @@ class Dataset {
 
   std::filesystem::path path;
   std::string name;
-  std::string provenance_json;       ///< sources, their hashes, the builder and its steps with counts
-  std::vector<std::string> caveats;  ///< known flaws that every table of results states
-  std::vector<std::string> genes;    ///< symbols in column order
+  std::string provenance_json;           ///< sources, their hashes, the builder and its steps with counts
+  std::vector<std::string> caveats;      ///< known flaws that every table of results states
+  std::vector<FittedStep> fitted_steps;  ///< in order; what the file holds is from before them
+  std::vector<std::string> genes;        ///< symbols in column order
   std::vector<std::string> tissues;
   Domains domains;
   Samples samples;

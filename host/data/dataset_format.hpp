@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -10,7 +11,9 @@ namespace cdrzoo {
 class Dataset;
 
 inline constexpr const char* kDatasetFormat = "cdrzoo-dataset";
-inline constexpr std::int64_t kDatasetFormatVersion = 1;
+/// A file with fitted steps has version 2, so that a program which knows nothing of them refuses it.
+inline constexpr std::int64_t kDatasetFormatVersion = 2;
+[[nodiscard]] constexpr std::int64_t format_version(std::size_t fitted_steps) { return fitted_steps == 0 ? 1 : 2; }
 
 /// Position of each sample in the order (domain name, sample id), bytewise.
 [[nodiscard]] std::vector<std::int32_t> canonical_sample_ranks(const Dataset& dataset);

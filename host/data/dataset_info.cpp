@@ -203,7 +203,7 @@ Json describe_dataset(const Dataset& d) {
   out["name"] = d.name;
   out["path"] = d.path.string();
   out["file_bytes"] = std::filesystem::file_size(d.path);
-  out["format_version"] = kDatasetFormatVersion;
+  out["format_version"] = format_version(d.fitted_steps.size());
   out["file_hash"] = d.file_hash();
   out["data_hash"] = d.data_hash();
   out["genes"] = d.genes.size();
@@ -255,6 +255,7 @@ Json describe_dataset(const Dataset& d) {
   }
   out["sample_blocks"] = describe_blocks(d.samples.blocks);
   out["drug_blocks"] = describe_blocks(d.drugs.blocks);
+  out["fitted_steps"] = to_json(d.fitted_steps);
   out["caveats"] = d.caveats;
   out["provenance"] = Json::parse(d.provenance_json);
   return out;
@@ -332,6 +333,9 @@ std::string info_text(const Json& info, bool per_drug) {
     for (const auto& step : info["provenance"]["steps"])
       out << "  - " << (step.is_string() ? step.get<std::string>() : step.dump()) << "\n";
   }
+  const auto fitted = fitted_steps_from_json(info["fitted_steps"]);
+  if (!fitted.empty()) out << "\nfitted in each fold, not applied in this file:\n";
+  for (const auto& step : fitted) out << "  - " << sentence_of(step) << "\n";
   if (!info["caveats"].empty()) out << "\ncaveats:\n";
   for (const auto& caveat : info["caveats"]) out << "  - " << caveat.get<std::string>() << "\n";
   return out.str();

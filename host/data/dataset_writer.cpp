@@ -77,10 +77,11 @@ void write_content(const DatasetContent& content, const std::filesystem::path& p
   const auto genes = static_cast<std::int64_t>(content.genes.size());
   Hdf5Writer writer(path);
   writer.attribute("/", "format", kDatasetFormat);
-  writer.attribute("/", "format_version", kDatasetFormatVersion);
+  writer.attribute("/", "format_version", format_version(content.fitted_steps.size()));
   writer.attribute("/", "name", content.name);
   writer.text("/provenance", content.provenance_json);
   writer.strings("/caveats", content.caveats);
+  if (!content.fitted_steps.empty()) writer.text("/fitted_steps", to_json(content.fitted_steps).dump());
   writer.strings("/genes/symbol", content.genes);
   writer.strings("/tissues/name", content.tissues);
   writer.strings("/domains/name", content.domains.name);
@@ -161,6 +162,7 @@ DatasetContent content_of(const Dataset& dataset) {
   c.name = dataset.name;
   c.provenance_json = dataset.provenance_json;
   c.caveats = dataset.caveats;
+  c.fitted_steps = dataset.fitted_steps;
   c.genes = dataset.genes;
   c.tissues = dataset.tissues;
   c.domains = dataset.domains;

@@ -16,6 +16,7 @@ struct DatasetContent {
   std::string name;
   std::string provenance_json = "{}";
   std::vector<std::string> caveats;
+  std::vector<FittedStep> fitted_steps;  ///< in order; not applied to what is here
   std::vector<std::string> genes;
   std::vector<std::string> tissues;
   Dataset::Domains domains;

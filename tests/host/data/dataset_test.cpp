@@ -303,8 +303,8 @@ TEST_CASE("Each broken invariant has its sentence") {
     expected = "/samples/blocks/expression is missing";
   }
   SECTION("another version") {
-    f.set_attribute("/", "format_version", 2);
-    expected = "has format version 2; this program reads version 1";
+    f.set_attribute("/", "format_version", 3);
+    expected = "has format version 3; this program reads versions 1 to 2";
   }
   SECTION("width of a block") {
     f.set_attribute("/samples/blocks/expression", "width", 3);

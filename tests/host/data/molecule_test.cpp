@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "support/gzip_text.hpp"
 #include "support/catch.hpp"
+#include "support/gzip_text.hpp"
 
 using cdrzoo::Molecule;
 using cdrzoo::read_molecule;
