@@ -12,9 +12,11 @@
 #include <cstring>
 #include <limits>
 #include <list>
+#include <map>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/child_process.hpp"
@@ -122,6 +124,26 @@ std::vector<std::int32_t> canonical_sample_ranks(const Dataset& dataset) {
                    dataset.samples.id[i]);
   }
   return ranks(keys);
+}
+
+std::vector<std::int32_t> number_conditions(const ConditionColumns& c) {
+  struct Key {
+    std::int32_t context, drug, drug_b;
+    float dose, time;
+    // As tuples order numbers, with NaN first.
+    bool operator<(const Key& other) const {
+      const auto number = [](float x) { return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x; };
+      return std::make_tuple(context, drug, drug_b, number(dose), number(time)) <
+             std::make_tuple(other.context, other.drug, other.drug_b, number(other.dose), number(other.time));
+    }
+  };
+  std::map<Key, std::int32_t> known;
+  std::vector<std::int32_t> condition(c.context.size());
+  for (std::size_t i = 0; i < condition.size(); ++i) {
+    const Key key{c.context[i], c.drug[i], c.drug_b[i], c.dose_log10_molar[i], c.time_h[i]};
+    condition[i] = known.emplace(key, static_cast<std::int32_t>(known.size())).first->second;
+  }
+  return condition;
 }
 
 /// Reads and checks one file, in the order of share/doc/data_format.md.
@@ -354,7 +376,80 @@ class DatasetReader {
       if (p.drug_b[i] == p.drug[i])
         wrong("/perturbations/drug_b", "row " + std::to_string(i) + " repeats the first drug");
     }
-    out_.perturbations = p;
+    read_conditions(p);
+    read_deg(p);
+    out_.perturbations = std::move(p);
+  }
+
+  /// Which rows are replicates of one condition; files from before that was written are taken as they are.
+  void read_conditions(Dataset::Perturbations& p) {
+    const std::int64_t n = p.size();
+    const auto number = [&p] { return number_conditions({p.context, p.drug, p.drug_b, p.dose_log10_molar, p.time_h}); };
+    const auto last = [](const std::vector<std::int32_t>& c) {
+      return c.empty() ? 0 : *std::max_element(c.begin(), c.end()) + 1;
+    };
+    const auto keep = [this](const std::vector<std::int32_t>& values) {
+      return ArrayView<std::int32_t>(storage_->keep(values), values.size());
+    };
+    if (!file_.has("/perturbations/condition")) {
+      std::vector<std::int32_t> context(p.control.size());
+      std::unordered_map<std::int32_t, std::int32_t> known;  // control to context
+      for (std::size_t i = 0; i < context.size(); ++i) {
+        const auto [entry, fresh] = known.emplace(p.control[i], static_cast<std::int32_t>(known.size()));
+        if (fresh) p.contexts.push_back(out_.samples.id[static_cast<std::size_t>(p.control[i])]);
+        context[i] = entry->second;
+      }
+      p.context = keep(context);
+      const std::vector<std::int32_t> condition = number();
+      p.condition = keep(condition);
+      p.conditions = last(condition);
+      p.replicates = keep(std::vector<std::int32_t>(p.control.size(), 1));
+      return;
+    }
+    p.contexts = unique_names("/perturbations/context_name");
+    p.context = indices("/perturbations/context", n, 0, p.contexts.size());
+    p.condition = file_.array<std::int32_t>("/perturbations/condition", n);
+    p.replicates = file_.array<std::int32_t>("/perturbations/replicates", n);
+    const std::vector<std::int32_t> condition = number();
+    for (std::size_t i = 0; i < condition.size(); ++i) {
+      const std::string row = "row " + std::to_string(i);
+      if (p.condition[i] != condition[i]) {
+        wrong("/perturbations/condition", row + " is " + std::to_string(p.condition[i]) +
+                                              "; its context, drugs, dose and time make it " +
+                                              std::to_string(condition[i]));
+      }
+      if (p.replicates[i] < 1) {
+        wrong("/perturbations/replicates", row + " is " + std::to_string(p.replicates[i]) + "; expected 1 or more");
+      }
+    }
+    p.conditions = last(condition);
+  }
+
+  void read_deg(Dataset::Perturbations& p) {
+    if (!file_.has("/perturbations/deg")) return;
+    const char* const object = "/perturbations/deg";
+    p.deg = file_.matrix<std::int32_t>(object, p.conditions, -1);
+    p.deg_rule = file_.text_attribute("/perturbations", "deg_rule");
+    std::vector<std::int64_t> seen(out_.genes.size(), -1);  // the last list that holds the gene
+    for (std::int64_t i = 0; i < p.deg.rows; ++i) {
+      const std::string row = "row " + std::to_string(i);
+      bool ended = false;
+      for (std::int64_t j = 0; j < p.deg.cols; ++j) {
+        const std::int32_t gene = p.deg.row(i)[j];
+        if (gene < -1 || gene >= count(out_.genes)) {
+          wrong(object,
+                row + " holds " + std::to_string(gene) + "; expected -1 to " + std::to_string(out_.genes.size() - 1));
+        }
+        if (gene < 0) {
+          ended = true;
+          continue;
+        }
+        if (ended) wrong(object, row + " holds a gene after -1, which ends a list");
+        auto& list = seen[static_cast<std::size_t>(gene)];
+        if (list == i) wrong(object, row + " holds gene " + out_.genes[static_cast<std::size_t>(gene)] + " twice");
+        list = i;
+      }
+    }
   }
 
   Hdf5File file_;

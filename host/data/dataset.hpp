@@ -72,7 +72,8 @@ class Dataset {
     std::string value_unit;             ///< "ln_ic50_um", "auc", ...
     [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(sample.size()); }
   };
-  /// Perturbation profiles: treated expression of a context (a sample) with its control.
+  /// Perturbation profiles: treated expression of a context (cell line, patient, ...) with its control. Rows of one
+  /// context, perturbation, dose and time are replicates of one condition; files of our writer keep them together.
   struct Perturbations {
     MatrixView<float> profile;        ///< [n, genes], treated
     ArrayView<std::int32_t> control;  ///< index into samples: the untreated profile is its expression row
@@ -80,6 +81,15 @@ class Dataset {
     ArrayView<std::int32_t> drug_b;  ///< -1 = single
     ArrayView<float> dose_log10_molar;
     ArrayView<float> time_h;
+    ArrayView<std::int32_t> context;     ///< index into contexts
+    ArrayView<std::int32_t> condition;   ///< 0-based, numbered in order of the first row
+    ArrayView<std::int32_t> replicates;  ///< wells or cells whose mean the row is, at least 1
+    std::vector<std::string> contexts;   ///< names
+    std::int64_t conditions = 0;
+    /// Gene columns of each condition, most different from the control first, -1 after the last: [conditions, k], k = 0
+    /// if the file has none. Derived from the truth: never for a plugin.
+    MatrixView<std::int32_t> deg;
+    std::string deg_rule;  ///< in words
     [[nodiscard]] std::int64_t size() const { return profile.rows; }
   };
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/array_view.hpp"
+
 /// What the reader and the writer of data sets share (share/doc/data_format.md).
 namespace cdrzoo {
 
@@ -17,5 +19,16 @@ inline constexpr std::int64_t kDatasetFormatVersion = 2;
 
 /// Position of each sample in the order (domain name, sample id), bytewise.
 [[nodiscard]] std::vector<std::int32_t> canonical_sample_ranks(const Dataset& dataset);
+
+/// What makes two perturbation rows replicates of one condition, as columns of equal length.
+struct ConditionColumns {
+  ArrayView<std::int32_t> context;
+  ArrayView<std::int32_t> drug;
+  ArrayView<std::int32_t> drug_b;
+  ArrayView<float> dose_log10_molar;  ///< NaN equals NaN
+  ArrayView<float> time_h;
+};
+/// Condition of each row: 0, 1, ... in order of the first row.
+[[nodiscard]] std::vector<std::int32_t> number_conditions(const ConditionColumns& columns);
 
 }  // namespace cdrzoo

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 #include "base/error.hpp"
 #include "data/dataset_format.hpp"
@@ -15,6 +18,8 @@
 
 namespace cdrzoo {
 namespace {
+
+std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 void write_responses(Hdf5Writer& writer, const DatasetContent& content) {
   std::vector<DatasetContent::Response> rows = content.responses;
@@ -48,28 +53,123 @@ void write_responses(Hdf5Writer& writer, const DatasetContent& content) {
   writer.attribute("/responses", "value_unit", content.value_unit);
 }
 
+/// Context of each row: as given, or the control where the content names no contexts.
+std::vector<std::int32_t> contexts_of(const DatasetContent& content) {
+  std::vector<std::int32_t> context;
+  for (const auto& p : content.perturbations) {
+    context.push_back(content.perturbation_contexts.empty() ? p.control : p.context);
+  }
+  return context;
+}
+
+/// A+B and B+A are one: the drug whose id sorts first comes first. The second is -1 for a single drug.
+std::pair<std::int32_t, std::int32_t> drugs_of(const DatasetContent& content, const DatasetContent::Perturbation& p) {
+  if (p.drug_b >= 0 && content.drug_id.at(at(p.drug_b)) < content.drug_id.at(at(p.drug))) return {p.drug_b, p.drug};
+  return {p.drug, p.drug_b};
+}
+
+/// The columns of perturbation rows, in the order of \p rows.
+struct PerturbationColumns {
+  std::vector<std::int32_t> control, drug, drug_b, context, replicates;
+  std::vector<float> dose, time;
+
+  PerturbationColumns(const DatasetContent& content, const std::vector<std::size_t>& rows) {
+    const std::vector<std::int32_t> context_of = contexts_of(content);
+    for (const std::size_t i : rows) {
+      const auto& p = content.perturbations[i];
+      control.push_back(p.control);
+      const auto [first, second] = drugs_of(content, p);
+      drug.push_back(first);
+      drug_b.push_back(second);
+      context.push_back(context_of[i]);
+      replicates.push_back(p.replicates);
+      dose.push_back(p.dose_log10_molar);
+      time.push_back(p.time_h);
+    }
+  }
+  [[nodiscard]] std::vector<std::int32_t> conditions() const {
+    return number_conditions({context, drug, drug_b, dose, time});
+  }
+};
+
+/// Rows in canonical order. Replicates that differ in nothing else are ordered by the bits of their profiles, so that
+/// the order of the content does not matter.
+std::vector<std::size_t> canonical_rows(const DatasetContent& content, const std::vector<std::string>& contexts) {
+  const std::vector<std::int32_t> context_of = contexts_of(content);
+  const auto name = [](const std::vector<std::string>& names, std::int32_t i) -> const std::string& {
+    return names.at(at(i));
+  };
+  static const std::string none;
+  const auto key = [&](std::size_t i) {
+    const auto& p = content.perturbations[i];
+    const auto [first, second] = drugs_of(content, p);
+    // Unknown sorts first.
+    const auto number = [](float x) { return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x; };
+    return std::tuple<const std::string&, const std::string&, const std::string&, const std::string&, float, float,
+                      const std::string&>(name(content.domains.name, content.sample_domain.at(at(p.control))),
+                                          name(contexts, context_of[i]), name(content.drug_id, first),
+                                          second < 0 ? none : name(content.drug_id, second), number(p.dose_log10_molar),
+                                          number(p.time_h), name(content.sample_id, p.control));
+  };
+  const std::size_t bytes = content.genes.size() * sizeof(float);
+  const auto profile = [&](std::size_t i) { return content.perturbation_profile.data() + i * content.genes.size(); };
+  std::vector<std::size_t> rows(content.perturbations.size());
+  std::iota(rows.begin(), rows.end(), std::size_t{0});
+  std::stable_sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
+    const auto key_a = key(a);
+    const auto key_b = key(b);
+    return key_a < key_b || (!(key_b < key_a) && std::memcmp(profile(a), profile(b), bytes) < 0);
+  });
+  return rows;
+}
+
 void write_perturbations(Hdf5Writer& writer, const DatasetContent& content) {
   if (content.perturbations.empty()) return;
-  std::vector<std::int32_t> control;
-  std::vector<std::int32_t> drug;
-  std::vector<std::int32_t> drug_b;
-  std::vector<float> dose;
-  std::vector<float> time;
-  for (const auto& p : content.perturbations) {
-    control.push_back(p.control);
-    drug.push_back(p.drug);
-    drug_b.push_back(p.drug_b);
-    dose.push_back(p.dose_log10_molar);
-    time.push_back(p.time_h);
-  }
-  const auto rows = static_cast<std::int64_t>(content.perturbations.size());
+  const std::vector<std::string>& contexts =
+      content.perturbation_contexts.empty() ? content.sample_id : content.perturbation_contexts;
+  std::vector<std::size_t> rows(content.perturbations.size());
+  std::iota(rows.begin(), rows.end(), std::size_t{0});
+  const std::vector<std::int32_t> condition_given = PerturbationColumns(content, rows).conditions();
+  rows = canonical_rows(content, contexts);
+  PerturbationColumns columns(content, rows);
+  const std::vector<std::int32_t> condition = columns.conditions();
+
   const auto genes = static_cast<std::int64_t>(content.genes.size());
-  writer.write("/perturbations/profile", MatrixView<float>{content.perturbation_profile.data(), rows, genes});
-  writer.write("/perturbations/control", control);
-  writer.write("/perturbations/drug", drug);
-  writer.write("/perturbations/drug_b", drug_b);
-  writer.write("/perturbations/dose_log10_molar", dose);
-  writer.write("/perturbations/time_h", time);
+  auto profile =
+      writer.create("/perturbations/profile", Hdf5Type::f32, {static_cast<std::int64_t>(rows.size()), genes});
+  for (const std::size_t i : rows) {
+    profile.append(content.perturbation_profile.data() + i * content.genes.size(),
+                   content.genes.size() * sizeof(float));
+  }
+  // Contexts are numbered in order of the first row; only those that have one.
+  std::vector<std::int32_t> number(contexts.size(), -1);
+  std::vector<std::string> names;
+  for (auto& context : columns.context) {
+    auto& mine = number.at(at(context));
+    if (mine < 0) {
+      mine = static_cast<std::int32_t>(names.size());
+      names.push_back(contexts[at(context)]);
+    }
+    context = mine;
+  }
+  writer.strings("/perturbations/context_name", names);
+  writer.write("/perturbations/context", columns.context);
+  writer.write("/perturbations/condition", condition);
+  writer.write("/perturbations/control", columns.control);
+  writer.write("/perturbations/drug", columns.drug);
+  writer.write("/perturbations/drug_b", columns.drug_b);
+  writer.write("/perturbations/dose_log10_molar", columns.dose);
+  writer.write("/perturbations/time_h", columns.time);
+  writer.write("/perturbations/replicates", columns.replicates);
+  if (content.deg.empty()) return;
+  const auto width = static_cast<std::size_t>(content.deg_genes);
+  std::vector<std::int32_t> deg(content.deg.size());
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto from = content.deg.begin() + static_cast<std::ptrdiff_t>(at(condition_given[rows[r]]) * width);
+    std::copy_n(from, width, deg.begin() + static_cast<std::ptrdiff_t>(at(condition[r]) * width));
+  }
+  writer.write("/perturbations/deg", MatrixView<std::int32_t>{deg.data(), condition.back() + 1, content.deg_genes});
+  writer.attribute("/perturbations", "deg_rule", content.deg_rule);
 }
 
 void write_content(const DatasetContent& content, const std::filesystem::path& path) {
@@ -127,6 +227,14 @@ void check_sizes(const DatasetContent& c) {
                      c.drug_scaffold.size() == drugs &&
                      c.perturbation_profile.size() == c.perturbations.size() * c.genes.size();
   if (!agree) throw std::logic_error("write_dataset: columns of one table differ in length");
+  if (c.deg.empty()) return;
+  std::vector<std::size_t> rows(c.perturbations.size());
+  std::iota(rows.begin(), rows.end(), std::size_t{0});
+  const std::vector<std::int32_t> condition = PerturbationColumns(c, rows).conditions();
+  const std::size_t conditions = condition.empty() ? 0 : at(*std::max_element(condition.begin(), condition.end())) + 1;
+  if (c.deg.size() != conditions * static_cast<std::size_t>(c.deg_genes)) {
+    throw std::logic_error("write_dataset: there are not as many DEG lists as conditions");
+  }
 }
 
 }  // namespace
@@ -187,8 +295,13 @@ DatasetContent content_of(const Dataset& dataset) {
   if (dataset.perturbations) {
     const auto& p = *dataset.perturbations;
     for (std::size_t i = 0; i < p.control.size(); ++i) {
-      c.perturbations.push_back({p.control[i], p.drug[i], p.drug_b[i], p.dose_log10_molar[i], p.time_h[i]});
+      c.perturbations.push_back(
+          {p.control[i], p.drug[i], p.drug_b[i], p.dose_log10_molar[i], p.time_h[i], p.context[i], p.replicates[i]});
     }
+    c.perturbation_contexts = p.contexts;
+    c.deg.assign(p.deg.data, p.deg.data + p.deg.rows * p.deg.cols);
+    c.deg_genes = p.deg.cols;
+    c.deg_rule = p.deg_rule;
     c.perturbation_profile.assign(p.profile.data, p.profile.data + p.profile.rows * p.profile.cols);
   }
   return c;

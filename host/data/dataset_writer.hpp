@@ -51,9 +51,17 @@ struct DatasetContent {
     std::int32_t drug_b = -1;
     float dose_log10_molar = 0.0F;
     float time_h = 0.0F;
+    std::int32_t context = -1;  ///< index into perturbation_contexts; unused where that is empty
+    std::int32_t replicates = 1;
   };
-  std::vector<Perturbation> perturbations;
-  std::vector<float> perturbation_profile;  ///< [perturbations, genes]
+  std::vector<Perturbation> perturbations;         ///< in any order
+  std::vector<float> perturbation_profile;         ///< [perturbations, genes]
+  std::vector<std::string> perturbation_contexts;  ///< empty: one context per control, named as that sample
+  /// [conditions, deg_genes], -1 after the last gene; conditions are numbered in order of their first row in
+  /// `perturbations`. Empty if there are no lists.
+  std::vector<std::int32_t> deg;
+  std::int64_t deg_genes = 0;
+  std::string deg_rule;
 };
 
 /// A copy of an open data set, to be changed or written again. Blocks that are made from columns are left out.

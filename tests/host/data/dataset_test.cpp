@@ -177,6 +177,113 @@ TEST_CASE("A data set reads back as it was written, its records in canonical ord
   CHECK(d.perturbations->drug_b[0] == 0);
 }
 
+namespace {
+
+constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
+
+/// Seven rows of six conditions in two contexts; rows 1 and 5 are replicates though one says A+B and the other B+A.
+DatasetContent perturbed_content() {
+  DatasetContent c = small_content();
+  c.perturbation_contexts = {"z context", "a context"};
+  // control, drug (d2 = 0, d1 = 1), second drug, dose, time, context, replicates
+  c.perturbations = {{0, 0, -1, -6.0F, 24.0F, 0, 3},    {1, 0, 1, kUnknown, 24.0F, 0, 1},
+                     {1, 1, -1, kUnknown, 24.0F, 0, 2}, {0, 1, -1, -6.0F, 24.0F, 0, 1},
+                     {1, 1, -1, -7.0F, kUnknown, 0, 1}, {1, 1, 0, kUnknown, 24.0F, 0, 1},
+                     {1, 1, -1, -7.0F, kUnknown, 1, 1}};
+  c.perturbation_profile.clear();
+  for (int i = 0; i < 7; ++i) {
+    c.perturbation_profile.push_back(static_cast<float>(i));
+    c.perturbation_profile.push_back(-1.0F);
+  }
+  c.deg_rule = "test";
+  c.deg_genes = 2;
+  c.deg = {0, 1, 1, 0, 1, -1, -1, -1, 0, -1, 1, 0};
+  return c;
+}
+
+template <typename T>
+std::vector<T> list(ArrayView<T> values) {
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+TEST_CASE("Perturbation rows are written in canonical order, replicates of a condition together") {
+  const SmallFile file(perturbed_content());
+  const Dataset d = Dataset::open(file.path());
+  REQUIRE(d.perturbations);
+  const auto& p = *d.perturbations;
+  // Context by name, then drug d1 alone (unknown dose first), d1 with d2, d2 alone.
+  std::vector<float> first_gene;
+  for (std::int64_t i = 0; i < p.size(); ++i) first_gene.push_back(p.profile.row(i)[0]);
+  CHECK(first_gene == std::vector<float>{6, 2, 4, 3, 1, 5, 0});
+  CHECK(p.contexts == std::vector<std::string>{"a context", "z context"});
+  CHECK(list(p.context) == std::vector<std::int32_t>{0, 1, 1, 1, 1, 1, 1});
+  CHECK(list(p.condition) == std::vector<std::int32_t>{0, 1, 2, 3, 4, 4, 5});
+  CHECK(p.conditions == 6);
+  CHECK(list(p.drug) == std::vector<std::int32_t>{1, 1, 1, 1, 1, 1, 0});
+  CHECK(list(p.drug_b) == std::vector<std::int32_t>{-1, -1, -1, -1, 0, 0, -1});
+  CHECK(list(p.replicates) == std::vector<std::int32_t>{1, 2, 1, 1, 1, 1, 3});
+}
+
+TEST_CASE("Each condition keeps its list of genes when the rows are put in order") {
+  const SmallFile file(perturbed_content());
+  const Dataset d = Dataset::open(file.path());
+  const auto& p = *d.perturbations;
+  CHECK(p.deg_rule == "test");
+  REQUIRE(p.deg.rows == 6);
+  REQUIRE(p.deg.cols == 2);
+  const std::vector<std::int32_t> deg(p.deg.data, p.deg.data + 12);
+  // Given for the conditions whose first rows are 0, 1, 2, 3, 4, 6; now those of 6, 2, 4, 3, 1, 0.
+  CHECK(deg == std::vector<std::int32_t>{1, 0, 1, -1, 0, -1, -1, -1, 1, 0, 0, 1});
+}
+
+TEST_CASE("The order of the rows of the content does not matter to the file") {
+  DatasetContent c = perturbed_content();
+  const SmallFile file(c);
+  // Only replicates of one condition change places here, so the lists stay.
+  std::swap(c.perturbations[1], c.perturbations[5]);
+  for (std::size_t g = 0; g < 2; ++g) std::swap(c.perturbation_profile[2 + g], c.perturbation_profile[10 + g]);
+  const SmallFile other(c);
+  CHECK(Dataset::open(file.path()).file_hash() == Dataset::open(other.path()).file_hash());
+  // And a file that was read is written as it was.
+  const SmallFile copy(content_of(Dataset::open(file.path())));
+  CHECK(Dataset::open(file.path()).file_hash() == Dataset::open(copy.path()).file_hash());
+}
+
+TEST_CASE("Perturbations of a file from before conditions were written are counted by control") {
+  SmallFile file(perturbed_content());
+  for (const char* object : {"condition", "context", "context_name", "replicates", "deg"}) {
+    file.remove(("/perturbations/" + std::string(object)).c_str());
+  }
+  const Dataset d = Dataset::open(file.path());
+  const auto& p = *d.perturbations;
+  CHECK(p.contexts == std::vector<std::string>{"S9", "S10"});
+  CHECK(list(p.context) == std::vector<std::int32_t>{0, 0, 0, 1, 0, 0, 1});
+  CHECK(list(p.condition) == std::vector<std::int32_t>{0, 1, 0, 2, 3, 3, 4});
+  CHECK(p.conditions == 5);
+  CHECK(list(p.replicates) == std::vector<std::int32_t>(7, 1));
+  CHECK(p.deg.empty());
+}
+
+TEST_CASE("Lists of genes that are none are refused") {
+  DatasetContent c = perturbed_content();
+  std::string expected;
+  SECTION("no gene") {
+    c.deg[0] = 2;
+    expected = "/perturbations/deg row 5 holds 2; expected -1 to 1";
+  }
+  SECTION("a gene twice") {
+    c.deg[1] = 0;
+    expected = "/perturbations/deg row 5 holds gene G1 twice";
+  }
+  SECTION("a gene after the end") {
+    c.deg[0] = -1;
+    expected = "/perturbations/deg row 5 holds a gene after -1, which ends a list";
+  }
+  CHECK_THROWS_WITH(SmallFile(c), contains(expected));
+}
+
 TEST_CASE("Blocks that columns imply are made when the file is opened") {
   const SmallFile file;
   const Dataset d = Dataset::open(file.path());
@@ -293,6 +400,18 @@ TEST_CASE("Each broken invariant has its sentence") {
   SECTION("perturbation pair") {
     f.set("/perturbations/drug_b", 0, std::int32_t{1});
     expected = "/perturbations/drug_b row 0 repeats the first drug";
+  }
+  SECTION("perturbation context") {
+    f.set("/perturbations/context", 0, std::int32_t{1});
+    expected = "/perturbations/context row 0 is 1; expected 0 to 0";
+  }
+  SECTION("perturbation condition") {
+    f.set("/perturbations/condition", 0, std::int32_t{1});
+    expected = "/perturbations/condition row 0 is 1; its context, drugs, dose and time make it 0";
+  }
+  SECTION("perturbation replicates") {
+    f.set("/perturbations/replicates", 0, std::int32_t{0});
+    expected = "/perturbations/replicates row 0 is 0; expected 1 or more";
   }
   SECTION("missing column") {
     f.remove("/responses/label");
