@@ -47,13 +47,13 @@ struct MatrixSpec {
   std::filesystem::path file;
   /// csv | tsv | gct | gctx | h5ad | series_matrix | npy | safetensors; empty: by the name of the file (.gz is fine).
   std::string format;
-  Dialect dialect;            ///< csv and tsv; the separator of tsv is the tab
-  std::string samples_are;    ///< rows | columns, for csv, tsv, npy and safetensors; empty = rows
-  std::string id;             ///< csv, tsv: column with the names of the lines; empty = the first
+  Dialect dialect;                       ///< csv and tsv; the separator of tsv is the tab
+  std::string samples_are;               ///< rows | columns, for csv, tsv, npy and safetensors; empty = rows
+  std::string id;                        ///< csv, tsv: column with the names of the lines; empty = the first
   std::vector<std::string> annotations;  ///< csv, tsv: further columns that are no values but say something of the line
-  std::string layer;          ///< h5ad: X (default), raw/X, layers/NAME. safetensors: name of the tensor
-  std::string sample_names;   ///< column of sample_annotations() to take names from; empty = the file's own index
-  std::string gene_names;     ///< the same for genes
+  std::string layer;                     ///< h5ad: X (default), raw/X, layers/NAME. safetensors: name of the tensor
+  std::string sample_names;  ///< column of sample_annotations() to take names from; empty = the file's own index
+  std::string gene_names;    ///< the same for genes
   std::filesystem::path sample_list, gene_list;  ///< npy, safetensors: files with one name per line
 };
 
@@ -62,6 +62,12 @@ struct MatrixSpec {
 
 /// \throws IoError, DataError with one sentence; UsageError if the spec does not fit the format.
 [[nodiscard]] std::unique_ptr<MatrixSource> open_matrix(const MatrixSpec& spec);
+
+/// For the readers: what a row is, by MatrixSpec::samples_are. \throws UsageError for another word.
+[[nodiscard]] MatrixSource::Lines lines_of_rows(const MatrixSpec& spec);
+/// For the readers: moves the column from which names are \p wanted (MatrixSpec::sample_names, gene_names) to the
+/// front; nothing if that is empty. \throws DataError if there is none, or it has an entry that is no name.
+void choose_names(TextColumns* columns, const std::string& wanted, const std::string& place);
 
 /// Which table of which file.
 struct TableSpec {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <string_view>
 
 #include "base/error.hpp"
 #include "data/hdf5_file.hpp"
@@ -24,6 +23,52 @@ std::string excerpt(std::string_view text) {
     }
   }
   return "'" + out + (text.size() > kShown ? "...'" : "'");
+}
+
+namespace {
+
+template <typename T>
+NumberKind parse_number(std::string_view text, const Dialect& dialect, T* value) {
+  for (const std::string& word : dialect.missing) {
+    if (text == word) return NumberKind::missing;
+  }
+  std::string converted;
+  if (dialect.decimal != '.') {
+    if (text.find('.') != std::string_view::npos) return NumberKind::malformed;
+    converted = text;
+    std::replace(converted.begin(), converted.end(), dialect.decimal, '.');
+    text = converted;
+  }
+  const char* first = text.data();
+  const char* last = first + text.size();
+  if (text.size() > 1 && *first == '+' && first[1] != '-') ++first;
+  T parsed{};
+  const auto result = std::from_chars(first, last, parsed);
+  if (result.ec == std::errc::result_out_of_range && result.ptr == last) {
+    // Too large, or too small: the two differ by the sign of the exponent, and a wider type tells.
+    long double wide = 0.0L;
+    if (std::from_chars(first, last, wide).ec != std::errc() || std::abs(wide) > 1.0L) return NumberKind::out_of_range;
+    parsed = static_cast<T>(wide);
+  } else if (result.ec != std::errc() || result.ptr != last || !std::isfinite(parsed)) {
+    return NumberKind::malformed;
+  }
+  *value = parsed;
+  return NumberKind::finite;
+}
+
+}  // namespace
+
+NumberKind read_number(std::string_view text, const Dialect& dialect, double* value) {
+  return parse_number(text, dialect, value);
+}
+NumberKind read_number(std::string_view text, const Dialect& dialect, float* value) {
+  return parse_number(text, dialect, value);
+}
+
+std::string number_problem(std::string_view text, const Dialect& dialect, NumberKind kind) {
+  if (kind == NumberKind::out_of_range) return excerpt(text) + " is out of range";
+  return excerpt(text) + " is not a finite number" +
+         (dialect.decimal == '.' ? "" : std::string(" (the decimal sign is '") + dialect.decimal + "')");
 }
 
 void Table::set_header(std::vector<std::string> names, std::int64_t line) {
@@ -58,28 +103,10 @@ void Table::wrong(std::size_t column, const std::string& what) const {
 template <typename T>
 bool Table::parse(std::size_t column, T* value) const {
   const std::string& text = field(column);
-  for (const std::string& word : dialect_.missing) {
-    if (text == word) return false;
-  }
-  std::string converted;
-  const std::string* digits = &text;
-  if (dialect_.decimal != '.') {
-    if (text.find('.') != std::string::npos) {
-      wrong(column, excerpt(text) + " is not a finite number (the decimal sign is '" + dialect_.decimal + "')");
-    }
-    converted = text;
-    std::replace(converted.begin(), converted.end(), dialect_.decimal, '.');
-    digits = &converted;
-  }
-  const char* first = digits->data();
-  const char* last = first + digits->size();
-  if (digits->size() > 1 && *first == '+' && first[1] != '-') ++first;
-  const auto result = std::from_chars(first, last, *value);
-  if (result.ec != std::errc() || result.ptr != last || !std::isfinite(*value)) {
-    wrong(column, excerpt(text) + (result.ec == std::errc::result_out_of_range ? " is out of range"
-                                                                               : " is not a finite number"));
-  }
-  return true;
+  const NumberKind kind = read_number(text, dialect_, value);
+  if (kind == NumberKind::finite) return true;
+  if (kind == NumberKind::missing) return false;
+  wrong(column, number_problem(text, dialect_, kind));
 }
 
 bool Table::number(std::size_t column, double* value) const { return parse(column, value); }

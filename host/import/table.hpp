@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +21,13 @@ struct Dialect {
   std::string comment;  ///< lines that begin with this are skipped; empty = there are none
   bool trim = false;    ///< spaces around fields and header names do not count
 };
+
+enum class NumberKind { finite, missing, out_of_range, malformed };
+/// Reads a whole field as a number; \p value is set only where it is finite. Too small for the type is zero.
+[[nodiscard]] NumberKind read_number(std::string_view text, const Dialect& dialect, double* value);
+[[nodiscard]] NumberKind read_number(std::string_view text, const Dialect& dialect, float* value);
+/// "'1,5' is not a finite number", for a field that read_number() refused.
+[[nodiscard]] std::string number_problem(std::string_view text, const Dialect& dialect, NumberKind kind);
 
 /// A table of text, read row by row. Columns have names; every row has a field for each.
 class Table {

@@ -182,7 +182,7 @@ void run_csv(const std::uint8_t* data, std::size_t size) {
 }
 
 std::vector<std::string> seeds_csv() {
-  const std::string text = "id,a,\"b,\"\"c\"\n1,2,3\n4,NA,-5e-3\r\n\"6\",+7,0.125\n";
+  const std::string text = "id,a,\"b,\"\"c\"\n1,2,3\n4,NA,-5e-3\n\"6\",+7,0.125\n";
   std::string zipped(compressBound(static_cast<uLong>(text.size())) + 64, '\0');
   z_stream stream{};
   deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
@@ -193,7 +193,7 @@ std::vector<std::string> seeds_csv() {
   deflate(&stream, Z_FINISH);
   zipped.resize(stream.total_out);
   deflateEnd(&stream);
-  return {text, zipped, "id\nx\n", "\xEF\xBB\xBFid,x\n\"two\nlines\",1\n\n"};
+  return {text, zipped, "id\nx\n", "\xEF\xBB\xBFid,x\r\n\"two\nlines\",1\r\n\r\n"};
 }
 
 // --- recipes and experiments ---

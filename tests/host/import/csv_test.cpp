@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "base/error.hpp"
-#include "support/gzip_text.hpp"
 #include "support/catch.hpp"
+#include "support/gzip_text.hpp"
 #include "support/temporary_folder.hpp"
 
 using cdrzoo::CsvReader;
@@ -19,7 +19,10 @@ class Csv {
   explicit Csv(const std::string& text) : path_(folder_ / "a file.csv") {
     std::ofstream(path_, std::ios::binary) << text;
   }
-  [[nodiscard]] CsvReader open() const { return CsvReader(path_); }
+  [[nodiscard]] CsvReader open(const cdrzoo::Dialect& dialect = {},
+                               CsvReader::RowNames row_names = CsvReader::RowNames::have_header) const {
+    return CsvReader(path_, dialect, row_names);
+  }
   /// Reads to the end.
   void drain() const {
     auto csv = open();
@@ -90,6 +93,75 @@ TEST_CASE("Malformed CSV is refused with file and line") {
   CHECK_THROWS_WITH(CsvReader("/nowhere/x.csv"), contains("cannot read /nowhere/x.csv: No such file"));
   CHECK_THROWS_WITH(CsvReader("/tmp"), contains("it is a folder"));
   CHECK_THROWS_WITH(Csv("a,b\n").open().column("c"), contains("has no column 'c'; it has a, b"));
+}
+
+TEST_CASE("A file with two kinds of line ends is refused, but quoted fields may hold what they like") {
+  CHECK_THROWS_WITH(Csv("a,b\n1,2\n3,4\r\n").drain(),
+                    contains("a file.csv line 3: ends with CRLF, but line 1 ends with LF"));
+  CHECK_THROWS_WITH(Csv("a,b\r\n1,2\n").drain(), contains("line 2: ends with LF, but line 1 ends with CRLF"));
+  CHECK_THROWS_WITH(Csv("a,b\n1,2\n\r\n").drain(), contains("line 3: ends with CRLF"));
+  CHECK(rows(Csv("a,b\r\n\"x\ny\",2\r\n").open()) == Rows{{"x\ny", "2"}});
+}
+
+TEST_CASE("A dialect sets separator, decimal sign, missing words, comments and trimming") {
+  cdrzoo::Dialect dialect;
+  dialect.separator = ';';
+  dialect.decimal = ',';
+  dialect.missing = {"-", "-999"};
+  dialect.comment = "##";
+  dialect.trim = true;
+  auto csv = Csv("## made by hand, \"1;2\n id ;x; y\n#1;1,5; -999 \n## between\n \"a b\" ; 2 ;-\n##").open(dialect);
+  CHECK(csv.header() == std::vector<std::string>{"id", "x", "y"});
+  double x = 0.0;
+  REQUIRE(csv.next());
+  CHECK(csv.line() == 3);
+  CHECK(csv.field(0) == "#1");
+  CHECK(csv.number(1, &x));
+  CHECK(x == 1.5);
+  CHECK_FALSE(csv.number(2, &x));
+  REQUIRE(csv.next());
+  CHECK(csv.line() == 5);
+  CHECK(csv.field(0) == "a b");
+  CHECK(csv.number(1, &x));
+  CHECK(x == 2.0);
+  CHECK_FALSE(csv.number(2, &x));
+  CHECK_FALSE(csv.next());
+
+  auto dot = Csv("id;x\na;1.5\n").open(dialect);
+  REQUIRE(dot.next());
+  CHECK_THROWS_WITH(dot.number(1, &x), contains("line 2: column 'x': '1.5' is not a finite number (the decimal sign"));
+
+  dialect = {};
+  dialect.separator = ' ';
+  CHECK(rows(Csv("a b\n1 2\n").open(dialect)) == Rows{{"1", "2"}});
+  dialect.decimal = ' ';
+  CHECK_THROWS_WITH(Csv("a b\n").open(dialect), contains("the decimal sign of a table is ' '"));
+  dialect = {};
+  dialect.decimal = ',';
+  CHECK_THROWS_WITH(Csv("a,b\n").open(dialect), contains("the separator and the decimal sign of a table are both ','"));
+  dialect.separator = '"';
+  CHECK_THROWS_WITH(Csv("a,b\n").open(dialect), contains("expected another character"));
+}
+
+TEST_CASE("A header of R that lacks the name of the row names is read where that is asked for") {
+  const auto lacking = CsvReader::RowNames::may_lack_header;
+  auto csv = Csv("a,b\nr1,1,2\nr2,3,4\n").open({}, lacking);
+  CHECK(csv.header() == std::vector<std::string>{"", "a", "b"});
+  CHECK(rows(std::move(csv)) == Rows{{"r1", "1", "2"}, {"r2", "3", "4"}});
+  CHECK_THROWS_WITH(Csv("a,b\nr1,1,2\n").drain(), contains("line 2: has 3 fields; the header has 2"));
+  CHECK_THROWS_WITH(rows(Csv("a,b\nr1,1,2\nr2,3\n").open({}, lacking)),
+                    contains("line 3: has 2 fields; the header has 3"));
+  // A row that ends with a separator is no row with a name.
+  CHECK_THROWS_WITH(rows(Csv("a,b\n1,2,\n").open({}, lacking)), contains("line 2: has 3 fields; the header has 2"));
+  CHECK(rows(Csv("a,b\n").open({}, lacking)).empty());
+}
+
+TEST_CASE("Rows longer than any buffer are read whole") {
+  std::string text = "id,long\n\"";
+  std::string field;
+  for (int i = 0; i < 300'000; ++i) field += "ab";
+  text += field + "\"\"\"," + field + "\nx,y\n";
+  CHECK(rows(Csv(text).open()) == Rows{{field + "\"", field}, {"x", "y"}});
 }
 
 TEST_CASE("Numbers are exact, missing is missing, and anything else is an error with its place") {
