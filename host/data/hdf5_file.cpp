@@ -24,8 +24,12 @@ namespace {
 constexpr std::uint64_t kAlignment = 64;
 // Deflate cannot shrink by more than about 1032; a data set that declares more than this per byte of file is a trap.
 constexpr std::uint64_t kLargestExpansion = 2048;
-constexpr std::uint64_t kLargestElement = 1U << 20U;  // bytes of one fixed-length text
+constexpr std::uint64_t kLargestElement = 1U << 20U;              // bytes of one fixed-length text
+constexpr std::uint64_t kLargestChunk = std::uint64_t{1} << 30U;  // bytes
 constexpr int kLargestRank = 4;
+// Bytes that are read together of a data set that is read in pieces, and where whole chunks would take more: at most.
+constexpr std::uint64_t kPiece = 16U << 20U;
+constexpr std::uint64_t kLargestPiece = 256U << 20U;
 
 // --- HDF5 identifiers ------------------------------------------------------------------------------------------------
 
@@ -203,14 +207,42 @@ struct Storage {
 struct Opened {
   Hid id;
   Hid type;
-  bool is_text = false;
+  Hdf5File::Elements elements = Hdf5File::Elements::other;
   bool variable_length = false;
-  Hdf5Type number = Hdf5Type::u8;
   std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> chunk;  // empty unless chunked
   std::uint64_t element_bytes = 0;
   std::uint64_t bytes = 0;
   bool contiguous = false;
+
+  [[nodiscard]] bool is_text() const { return elements == Hdf5File::Elements::text; }
 };
+
+/// Is it an enumeration of FALSE = 0 and TRUE = 1 in a byte?
+bool is_boolean(hid_t type) {
+  if (H5Tget_nmembers(type) != 2 || H5Tget_size(type) != 1) return false;
+  for (unsigned i = 0; i < 2; ++i) {
+    char* const text = H5Tget_member_name(type, i);
+    const std::string name = text == nullptr ? "" : text;
+    H5free_memory(text);
+    unsigned char value = 0;
+    if (H5Tget_member_value(type, i, &value) < 0 || name != (value == 0 ? "FALSE" : "TRUE") || value > 1) return false;
+  }
+  return true;
+}
+
+Hdf5File::Elements elements_of(hid_t type) {
+  constexpr std::size_t kLargestInteger = 8;
+  constexpr std::size_t kLargestReal = 16;
+  switch (H5Tget_class(type)) {
+    case H5T_STRING: return Hdf5File::Elements::text;
+    case H5T_INTEGER:
+      return H5Tget_size(type) <= kLargestInteger ? Hdf5File::Elements::integer : Hdf5File::Elements::other;
+    case H5T_FLOAT: return H5Tget_size(type) <= kLargestReal ? Hdf5File::Elements::real : Hdf5File::Elements::other;
+    case H5T_ENUM: return is_boolean(type) ? Hdf5File::Elements::boolean : Hdf5File::Elements::other;
+    default: return Hdf5File::Elements::other;
+  }
+}
 
 }  // namespace
 
@@ -282,34 +314,20 @@ struct Hdf5File::State {
 
     out.type = Hid(H5Dget_type(out.id.get()), H5Tclose);
     if (!out.type.ok()) damaged(path, name, "has an unreadable type");
-    const H5T_class_t type_class = H5Tget_class(out.type.get());
-    if (type_class == H5T_STRING) {
-      out.is_text = true;
+    out.elements = elements_of(out.type.get());
+    out.element_bytes = H5Tget_size(out.type.get());
+    if (out.is_text()) {
       out.variable_length = H5Tis_variable_str(out.type.get()) > 0;
       if (protection == Hdf5Access::checksummed && out.variable_length) {
         throw Hdf5Unprotected(where(path, name) + " has texts of variable length");
       }
       // A variable-length text takes 16 bytes in the file: length, heap address, index.
-      out.element_bytes = out.variable_length ? 16 : H5Tget_size(out.type.get());
+      if (out.variable_length) out.element_bytes = 16;
       if (out.element_bytes == 0 || out.element_bytes > kLargestElement)
         damaged(path, name, "has texts of an absurd length");
-    } else {
-      bool known = false;
-      if (type_class == H5T_INTEGER || type_class == H5T_FLOAT) {
-        for (const auto candidate : kAllTypes) {
-          if (H5Tequal(out.type.get(), file_type(candidate).get()) > 0) {
-            out.number = candidate;
-            known = true;
-          }
-        }
-      }
-      if (!known) {
-        damaged(path, name,
-                "has an element type that is not read; known: little-endian float32, float64, int8, int32, "
-                "int64, uint8, uint64 and text");
-      }
-      out.element_bytes = hdf5_type_bytes(out.number);
     }
+    if (out.element_bytes == 0 || out.element_bytes > kLargestElement)
+      damaged(path, name, "has elements of an absurd size");
 
     std::uint64_t count = 1;
     for (int axis = 0; axis < rank; ++axis) {
@@ -325,10 +343,38 @@ struct Hdf5File::State {
       damaged(path, name,
               "declares " + std::to_string(out.bytes) + " bytes, but the whole file has " + std::to_string(file_bytes));
     }
-    if (!out.contiguous && out.bytes > file_bytes * kLargestExpansion) {
+    if (layout == H5D_CHUNKED) {
+      hsize_t chunk[kLargestRank] = {};
+      if (H5Pget_chunk(properties.get(), kLargestRank, chunk) != rank) damaged(path, name, "has unreadable chunks");
+      std::uint64_t chunk_bytes = out.element_bytes;
+      for (int axis = 0; axis < rank; ++axis) {
+        out.chunk.push_back(static_cast<std::int64_t>(chunk[axis]));
+        if (chunk[axis] == 0 || chunk_bytes > kLargestChunk / chunk[axis])
+          damaged(path, name, "has chunks of more than " + std::to_string(kLargestChunk) + " bytes");
+        chunk_bytes *= chunk[axis];
+      }
+      const std::uint64_t stored = H5Dget_storage_size(out.id.get());
+      if (out.bytes / kLargestExpansion > stored) {
+        damaged(path, name,
+                "declares " + std::to_string(out.bytes) + " bytes, but the file holds only " + std::to_string(stored) +
+                    " compressed ones of it");
+      }
+    } else if (!out.contiguous && out.bytes > file_bytes) {
       damaged(path, name, "declares " + std::to_string(out.bytes) + " bytes, more than the file can hold");
     }
     return out;
+  }
+
+  /// The type of a data set in the terms of cdrzoo's own files.
+  [[nodiscard]] Hdf5Type number_type(const Opened& dataset, const std::string& name) const {
+    if (dataset.elements == Elements::integer || dataset.elements == Elements::real) {
+      for (const auto candidate : kAllTypes) {
+        if (H5Tequal(dataset.type.get(), file_type(candidate).get()) > 0) return candidate;
+      }
+    }
+    damaged(path, name,
+            "has an element type that is not read; known: little-endian float32, float64, int8, int32, "
+            "int64, uint8, uint64 and text");
   }
 
   /// The mapped bytes of a contiguous data set; nullptr if it has to be read instead.
@@ -456,14 +502,87 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
 
 Hdf5File::Info Hdf5File::info(const std::string& dataset) const {
   const Opened opened = state_->open_dataset(dataset);
-  return {opened.is_text, opened.number, opened.shape};
+  return {opened.is_text(), opened.is_text() ? Hdf5Type::u8 : state_->number_type(opened, dataset), opened.shape};
+}
+
+Hdf5File::Outline Hdf5File::outline(const std::string& dataset) const {
+  const Opened opened = state_->open_dataset(dataset);
+  return {opened.elements, opened.shape};
+}
+
+struct Hdf5File::Numbers::Impl {
+  std::filesystem::path path;
+  std::string name;
+  Opened dataset;
+};
+
+Hdf5File::Numbers Hdf5File::numbers(const std::string& dataset) const {
+  Opened opened = state_->open_dataset(dataset);
+  if (opened.elements == Elements::text || opened.elements == Elements::other) {
+    damaged(state_->path, dataset,
+            std::string("holds ") + (opened.is_text() ? "text" : "elements of a strange type") + "; expected numbers");
+  }
+  if (opened.shape.empty()) damaged(state_->path, dataset, "is a single value; expected an array");
+  Numbers out;
+  out.impl_ = std::make_shared<const Numbers::Impl>(Numbers::Impl{state_->path, dataset, std::move(opened)});
+  return out;
+}
+
+Hdf5File::Elements Hdf5File::Numbers::elements() const { return impl_->dataset.elements; }
+bool Hdf5File::Numbers::is_unsigned() const {
+  return elements() == Elements::integer && H5Tget_sign(impl_->dataset.type.get()) == H5T_SGN_NONE;
+}
+std::uint64_t Hdf5File::Numbers::element_bytes() const { return impl_->dataset.element_bytes; }
+const std::vector<std::int64_t>& Hdf5File::Numbers::shape() const { return impl_->dataset.shape; }
+
+std::int64_t Hdf5File::Numbers::rows_at_once(std::uint64_t element_bytes) const {
+  const Opened& dataset = impl_->dataset;
+  std::uint64_t row = element_bytes;
+  std::uint64_t chunk = element_bytes;
+  for (std::size_t axis = 1; axis < dataset.shape.size(); ++axis) {
+    row *= static_cast<std::uint64_t>(std::max<std::int64_t>(dataset.shape[axis], 1));
+  }
+  std::uint64_t rows = 1;
+  if (!dataset.chunk.empty()) {
+    rows = static_cast<std::uint64_t>(std::min(dataset.chunk[0], std::max<std::int64_t>(dataset.shape[0], 1)));
+    for (const auto extent : dataset.chunk) chunk *= static_cast<std::uint64_t>(extent);
+  }
+  // Chunks are unpacked as a whole: more passes over them cost time, fewer cost memory.
+  const std::uint64_t most = std::max(kLargestPiece, chunk);
+  if (rows > most / row) return static_cast<std::int64_t>(std::max<std::uint64_t>(kLargestPiece / row, 1));
+  return static_cast<std::int64_t>(rows * std::max<std::uint64_t>(kPiece / (rows * row), 1));
+}
+
+void Hdf5File::Numbers::read_as(Hdf5Type type, std::int64_t first, std::int64_t count, void* out) const {
+  const auto& [path, name, dataset] = *impl_;
+  if (count == 0) return;
+  if (first < 0 || count < 0 || first > dataset.shape[0] - count) {
+    throw std::logic_error("Hdf5File::Numbers: rows that " + name + " does not have");
+  }
+  if (dataset.elements == Elements::real && type != Hdf5Type::f32 && type != Hdf5Type::f64) {
+    throw DataError(where(path, name) + " holds numbers with decimals; expected integers");
+  }
+  std::vector<hsize_t> from(dataset.shape.size(), 0);
+  std::vector<hsize_t> extent(dataset.shape.begin(), dataset.shape.end());
+  from[0] = static_cast<hsize_t>(first);
+  extent[0] = static_cast<hsize_t>(count);
+  for (const auto n : extent) {
+    if (n == 0) return;
+  }
+  const int rank = static_cast<int>(extent.size());
+  const Hid space(H5Dget_space(dataset.id.get()), H5Sclose);
+  const Hid memory(H5Screate_simple(rank, extent.data(), nullptr), H5Sclose);
+  if (H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, from.data(), nullptr, extent.data(), nullptr) < 0 ||
+      H5Dread(dataset.id.get(), file_type(type).get(), memory.get(), space.get(), H5P_DEFAULT, out) < 0) {
+    damaged(path, name, "cannot be read");
+  }
 }
 
 Hdf5File::Block Hdf5File::block(const std::string& dataset) const {
   const Opened opened = state_->open_dataset(dataset);
-  if (opened.is_text) damaged(state_->path, dataset, "holds text; expected numbers");
+  if (opened.is_text()) damaged(state_->path, dataset, "holds text; expected numbers");
   Block out;
-  out.type = opened.number;
+  out.type = state_->number_type(opened, dataset);
   out.shape = opened.shape;
   out.bytes = opened.bytes;
   out.data = state_->elements(opened, dataset, &out.mapped);
@@ -490,9 +609,9 @@ Hdf5File::Block Hdf5File::expect(const std::string& dataset, Hdf5Type type, std:
   return block(dataset);
 }
 
-std::vector<std::string> Hdf5File::strings(const std::string& dataset, std::int64_t length) const {
+std::vector<std::string> Hdf5File::unchecked_strings(const std::string& dataset, std::int64_t length) const {
   const Opened opened = state_->open_dataset(dataset);
-  if (!opened.is_text) damaged(state_->path, dataset, "holds numbers; expected text");
+  if (!opened.is_text()) damaged(state_->path, dataset, "holds numbers; expected text");
   if (opened.shape.size() != 1 || (length >= 0 && opened.shape[0] != length)) {
     throw DataError(where(state_->path, dataset) + " has shape " + shape_text(opened.shape) + "; expected [" +
                     (length < 0 ? "n" : std::to_string(length)) + "]");
@@ -524,7 +643,12 @@ std::vector<std::string> Hdf5File::strings(const std::string& dataset, std::int6
       if (spaces) out[i].erase(out[i].find_last_not_of(' ') + 1);
     }
   }
-  for (std::size_t i = 0; i < count; ++i) {
+  return out;
+}
+
+std::vector<std::string> Hdf5File::strings(const std::string& dataset, std::int64_t length) const {
+  std::vector<std::string> out = unchecked_strings(dataset, length);
+  for (std::size_t i = 0; i < out.size(); ++i) {
     if (!is_clean_text(out[i])) {
       throw DataError(where(state_->path, dataset) + " row " + std::to_string(i) +
                       " is not UTF-8 text or has a control character");
@@ -553,23 +677,32 @@ Hid open_attribute(const std::filesystem::path& path, const Hid& object, const s
   if (H5Aexists(object.get(), name.c_str()) <= 0) damaged(path, object_name, "lacks the attribute '" + name + "'");
   Hid id(H5Aopen(object.get(), name.c_str(), H5P_DEFAULT), H5Aclose);
   if (!id.ok()) damaged(path, object_name, "has an unreadable attribute '" + name + "'");
-  const Hid space(H5Aget_space(id.get()), H5Sclose);
-  if (!space.ok() || H5Sget_simple_extent_npoints(space.get()) != 1) {
-    damaged(path, object_name, "has an attribute '" + name + "' that is not a single value");
-  }
   return id;
+}
+
+/// How many values an attribute has.
+std::size_t attribute_count(const std::filesystem::path& path, const Hid& id, const std::string& object_name,
+                            const std::string& name, std::uint64_t file_bytes) {
+  const Hid space(H5Aget_space(id.get()), H5Sclose);
+  const hssize_t count = space.ok() ? H5Sget_simple_extent_npoints(space.get()) : -1;
+  if (count < 0 || static_cast<std::uint64_t>(count) > file_bytes) {
+    damaged(path, object_name, "has an absurd attribute '" + name + "'");
+  }
+  return static_cast<std::size_t>(count);
 }
 
 }  // namespace
 
-std::string Hdf5File::text_attribute(const std::string& object, const std::string& name) const {
+std::vector<std::string> Hdf5File::text_list_attribute(const std::string& object, const std::string& name) const {
   const Hid owner = state_->open_object(object);
   const Hid id = open_attribute(state_->path, owner, object, name);
+  const std::size_t count = attribute_count(state_->path, id, object, name, state_->file_bytes);
+  std::vector<std::string> values(count);
+  if (count == 0) return values;
   const Hid type(H5Aget_type(id.get()), H5Tclose);
   if (!type.ok() || H5Tget_class(type.get()) != H5T_STRING) {
     damaged(state_->path, object, "has an attribute '" + name + "' that is not text");
   }
-  std::string value;
   if (H5Tis_variable_str(type.get()) > 0) {
     if (state_->protection == Hdf5Access::checksummed) {
       throw Hdf5Unprotected(where(state_->path, object) + " has an attribute of variable length");
@@ -578,37 +711,84 @@ std::string Hdf5File::text_attribute(const std::string& object, const std::strin
     H5Tset_size(memory_type.get(), H5T_VARIABLE);
     H5Tset_cset(memory_type.get(), H5Tget_cset(type.get()));
     const Hid space(H5Aget_space(id.get()), H5Sclose);
-    char* pointer = nullptr;
-    if (H5Aread(id.get(), memory_type.get(), &pointer) < 0)
+    std::vector<char*> pointers(count, nullptr);
+    if (H5Aread(id.get(), memory_type.get(), pointers.data()) < 0)
       damaged(state_->path, object, "has an unreadable '" + name + "'");
-    if (pointer != nullptr) value = pointer;
-    H5Dvlen_reclaim(memory_type.get(), space.get(), H5P_DEFAULT, &pointer);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (pointers[i] != nullptr) values[i] = pointers[i];
+    }
+    H5Dvlen_reclaim(memory_type.get(), space.get(), H5P_DEFAULT, pointers.data());
   } else {
     const std::size_t width = H5Tget_size(type.get());
-    if (width == 0 || width > state_->file_bytes)
+    if (width == 0 || width > state_->file_bytes / count)
       damaged(state_->path, object, "has an absurd attribute '" + name + "'");
-    value.assign(width, '\0');
-    if (H5Aread(id.get(), type.get(), value.data()) < 0)
+    std::string bytes(width * count, '\0');
+    if (H5Aread(id.get(), type.get(), bytes.data()) < 0)
       damaged(state_->path, object, "has an unreadable '" + name + "'");
-    value.resize(::strnlen(value.data(), width));
+    for (std::size_t i = 0; i < count; ++i) {
+      const char* begin = bytes.data() + i * width;
+      values[i].assign(begin, ::strnlen(begin, width));
+    }
   }
-  if (!is_clean_text(value)) {
-    damaged(state_->path, object, "has an attribute '" + name + "' that is not UTF-8 text or has a control character");
+  for (const auto& value : values) {
+    if (!is_clean_text(value)) {
+      damaged(state_->path, object,
+              "has an attribute '" + name + "' that is not UTF-8 text or has a control character");
+    }
   }
-  return value;
+  return values;
+}
+
+std::string Hdf5File::text_attribute(const std::string& object, const std::string& name) const {
+  std::vector<std::string> values = text_list_attribute(object, name);
+  if (values.size() != 1) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that is not a single value");
+  }
+  return std::move(values.front());
+}
+
+std::vector<std::int64_t> Hdf5File::int_list_attribute(const std::string& object, const std::string& name) const {
+  const Hid owner = state_->open_object(object);
+  const Hid id = open_attribute(state_->path, owner, object, name);
+  std::vector<std::int64_t> values(attribute_count(state_->path, id, object, name, state_->file_bytes));
+  if (values.empty()) return values;
+  const Hid type(H5Aget_type(id.get()), H5Tclose);
+  if (!type.ok() || elements_of(type.get()) != Elements::integer) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that is not an integer");
+  }
+  if (H5Aread(id.get(), H5T_NATIVE_INT64, values.data()) < 0)
+    damaged(state_->path, object, "has an unreadable '" + name + "'");
+  return values;
 }
 
 std::int64_t Hdf5File::int_attribute(const std::string& object, const std::string& name) const {
+  const std::vector<std::int64_t> values = int_list_attribute(object, name);
+  if (values.size() != 1) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that is not a single value");
+  }
+  return values.front();
+}
+
+std::string Hdf5File::reference_attribute(const std::string& object, const std::string& name) const {
   const Hid owner = state_->open_object(object);
   const Hid id = open_attribute(state_->path, owner, object, name);
   const Hid type(H5Aget_type(id.get()), H5Tclose);
-  if (!type.ok() || H5Tget_class(type.get()) != H5T_INTEGER || H5Tget_size(type.get()) > 8) {
-    damaged(state_->path, object, "has an attribute '" + name + "' that is not an integer");
+  hobj_ref_t reference = 0;
+  if (!type.ok() || H5Tequal(type.get(), H5T_STD_REF_OBJ) <= 0 ||
+      attribute_count(state_->path, id, object, name, state_->file_bytes) != 1 ||
+      H5Aread(id.get(), H5T_STD_REF_OBJ, &reference) < 0) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that is not a reference to an object");
   }
-  std::int64_t value = 0;
-  if (H5Aread(id.get(), H5T_NATIVE_INT64, &value) < 0)
-    damaged(state_->path, object, "has an unreadable '" + name + "'");
-  return value;
+  const ssize_t length = H5Rget_name(owner.get(), H5R_OBJECT, &reference, nullptr, 0);
+  if (length <= 0 || static_cast<std::uint64_t>(length) > kLargestElement) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that refers to no object of the file");
+  }
+  std::string target(static_cast<std::size_t>(length) + 1, '\0');
+  if (H5Rget_name(owner.get(), H5R_OBJECT, &reference, target.data(), target.size()) < 0) {
+    damaged(state_->path, object, "has an attribute '" + name + "' that refers to no object of the file");
+  }
+  target.resize(static_cast<std::size_t>(length));
+  return target;
 }
 
 // --- writing ---------------------------------------------------------------------------------------------------------

@@ -86,6 +86,38 @@ class Hdf5File {
   };
   [[nodiscard]] Info info(const std::string& dataset) const;
 
+  /// What the elements of a data set of a foreign file are, whatever their size and byte order. boolean: an
+  /// enumeration of FALSE and TRUE, as h5py writes them.
+  enum class Elements { text, integer, real, boolean, other };
+  /// Numbers that are read in pieces, so that memory stays bounded. Valid while the file object is.
+  class Numbers {
+   public:
+    [[nodiscard]] Elements elements() const;  ///< integer, real or boolean
+    [[nodiscard]] bool is_unsigned() const;
+    [[nodiscard]] std::uint64_t element_bytes() const;  ///< in the file
+    [[nodiscard]] const std::vector<std::int64_t>& shape() const;
+    /// How many rows (steps along the first axis) to read together as elements of \p element_bytes: whole chunks of
+    /// the file that take 16 MiB, or one row of chunks where that needs more. At least 1.
+    [[nodiscard]] std::int64_t rows_at_once(std::uint64_t element_bytes) const;
+    /// Rows [first, first + count), converted to T: float, double, std::int64_t or std::uint64_t. What is beyond the
+    /// range of T becomes infinite or its end. Numbers of Elements::real are not read as integers.
+    template <typename T>
+    void read(std::int64_t first, std::int64_t count, T* out) const;
+
+   private:
+    friend class Hdf5File;
+    struct Impl;
+    void read_as(Hdf5Type type, std::int64_t first, std::int64_t count, void* out) const;
+    std::shared_ptr<const Impl> impl_;
+  };
+  struct Outline {
+    Elements elements = Elements::other;
+    std::vector<std::int64_t> shape;
+  };
+  [[nodiscard]] Outline outline(const std::string& dataset) const;
+  /// \throws DataError if it is absent or holds no numbers.
+  [[nodiscard]] Numbers numbers(const std::string& dataset) const;
+
   /// The data set as it is. \throws DataError if it is absent or of a type that is not in Hdf5Type.
   [[nodiscard]] Block block(const std::string& dataset) const;
   /// Rank 1 of exactly this type; of \p length elements unless that is negative.
@@ -102,12 +134,19 @@ class Hdf5File {
   }
   /// Rank 1 text, of fixed or variable length. \throws DataError for text that is not UTF-8 or has control characters.
   [[nodiscard]] std::vector<std::string> strings(const std::string& dataset, std::int64_t length = -1) const;
+  /// The same without a look at what the bytes say.
+  [[nodiscard]] std::vector<std::string> unchecked_strings(const std::string& dataset, std::int64_t length = -1) const;
   /// A long text that is stored as uint8 [bytes].
   [[nodiscard]] std::string text(const std::string& dataset) const;
 
   [[nodiscard]] bool has_attribute(const std::string& object, const std::string& name) const;
   [[nodiscard]] std::string text_attribute(const std::string& object, const std::string& name) const;
   [[nodiscard]] std::int64_t int_attribute(const std::string& object, const std::string& name) const;
+  /// A list of texts or integers; a single value is a list of one, and an empty list may be of any type.
+  [[nodiscard]] std::vector<std::string> text_list_attribute(const std::string& object, const std::string& name) const;
+  [[nodiscard]] std::vector<std::int64_t> int_list_attribute(const std::string& object, const std::string& name) const;
+  /// Path of the object that an attribute refers to.
+  [[nodiscard]] std::string reference_attribute(const std::string& object, const std::string& name) const;
 
   /// Keeps the mapping and the buffers alive after the file object is gone.
   [[nodiscard]] std::shared_ptr<const void> storage() const;
@@ -118,6 +157,11 @@ class Hdf5File {
                              std::int64_t cols) const;
   std::unique_ptr<State> state_;
 };
+
+template <typename T>
+void Hdf5File::Numbers::read(std::int64_t first, std::int64_t count, T* out) const {
+  read_as(hdf5_type_of<T>(), first, count, out);
+}
 
 /// Writes an HDF5 file for Hdf5File: contiguous, 64-byte aligned, without time stamps, so that the same calls give the
 /// same bytes (with the same HDF5 library). Data go straight to a temporary file next to the target; commit() renames
