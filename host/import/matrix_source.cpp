@@ -8,6 +8,8 @@
 #include "data/hdf5_file.hpp"
 #include "import/csv.hpp"
 #include "import/delimited_matrix.hpp"
+#include "import/gctx.hpp"
+#include "import/h5ad.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -98,6 +100,8 @@ std::unique_ptr<MatrixSource> open_matrix(const MatrixSpec& spec) {
   MatrixSpec known = spec;
   known.dialect = dialect_of(spec.dialect, format);
   if (format == "csv" || format == "tsv") return open_delimited_matrix(known);
+  if (format == "gctx") return open_gctx(known);
+  if (format == "h5ad") return open_h5ad(known);
   refuse(spec.file, format, "cannot be read as a matrix");
 }
 
