@@ -10,9 +10,12 @@
 #include <RDGeneral/RDLog.h>
 #include <RDGeneral/versions.h>
 
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <memory>
+
+#include "chem/model_graphs.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -48,6 +51,16 @@ std::unique_ptr<RDKit::RWMol> parse(const std::string& smiles, std::string* reas
 }
 
 std::string without_stereo(const RDKit::ROMol& mol) { return RDKit::MolToSmiles(mol, /*doIsomericSmiles=*/false); }
+
+/// Among fragments of equal size the one whose SMILES comes last: any fixed choice would do.
+std::string largest_fragment_of(const RDKit::ROMol& mol, const std::string& identity) {
+  if (identity.find('.') == std::string::npos) return identity;
+  std::pair<unsigned, std::string> largest;
+  for (const auto& fragment : RDKit::MolOps::getMolFrags(mol)) {
+    largest = std::max(largest, {fragment->getNumAtoms(), without_stereo(*fragment)});
+  }
+  return largest.second;
+}
 
 MoleculeGraph graph_of(const RDKit::ROMol& mol) {
   MoleculeGraph graph;
@@ -88,7 +101,7 @@ MoleculeGraph graph_of(const RDKit::ROMol& mol) {
 
 }  // namespace
 
-std::optional<Molecule> read_molecule(const std::string& smiles, std::string* reason) {
+std::optional<Molecule> read_molecule(const std::string& smiles, std::string* reason, Conformer conformer) {
   // RDKit reports parse errors on stderr by itself; the caller reports them here.
   static const bool quiet = [] {
     boost::logging::disable_logs("rdApp.*");
@@ -107,7 +120,10 @@ std::optional<Molecule> read_molecule(const std::string& smiles, std::string* re
         *mol, static_cast<unsigned>(kMorganRadius), static_cast<unsigned>(kMorganBits)));
     out.morgan.resize(static_cast<std::size_t>(kMorganBits));
     for (unsigned i = 0; i < static_cast<unsigned>(kMorganBits); ++i) out.morgan[i] = bits->getBit(i) ? 1 : 0;
+    out.largest_fragment = largest_fragment_of(*mol, out.identity);
     out.graph = graph_of(*mol);
+    out.graph_deepcdr = deepcdr_graph_of(*mol);
+    if (conformer == Conformer::make) out.graph_mat = mat_graph_of(*mol, &out.conformer_failure);
     return out;
   } catch (const std::exception& e) {
     *reason = e.what();
@@ -117,17 +133,17 @@ std::optional<Molecule> read_molecule(const std::string& smiles, std::string* re
   return std::nullopt;
 }
 
-const std::vector<std::string>& graph_node_features() {
-  static const std::vector<std::string> names = {
-      "element_B",  "element_C",  "element_N",  "element_O",  "element_F", "element_Si", "element_P",     "element_S",
-      "element_Cl", "element_As", "element_Se", "element_Br", "element_I", "element_Pt", "element_other", "degree",
-      "hydrogens",  "charge",     "radicals",   "aromatic",   "in_ring",   "hybrid_sp",  "hybrid_sp2",    "hybrid_sp3"};
-  return names;
-}
-
-const std::vector<std::string>& graph_edge_features() {
-  static const std::vector<std::string> names = {"bond_order", "conjugated", "in_ring"};
-  return names;
+const GraphSchema& graph_schema() {
+  static const GraphSchema schema = {
+      "graph",
+      {"element_B", "element_C",  "element_N",     "element_O",  "element_F",  "element_Si",
+       "element_P", "element_S",  "element_Cl",    "element_As", "element_Se", "element_Br",
+       "element_I", "element_Pt", "element_other", "degree",     "hydrogens",  "charge",
+       "radicals",  "aromatic",   "in_ring",       "hybrid_sp",  "hybrid_sp2", "hybrid_sp3"},
+      {"bond_order", "conjugated", "in_ring"},
+      {},
+      {}};
+  return schema;
 }
 
 std::string chemistry_version() { return std::string("RDKit ") + RDKit::rdkitVersion; }
