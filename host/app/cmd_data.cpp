@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "app/command_line.hpp"
 #include "app/commands.hpp"
+#include "base/child_process.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "import/builder.hpp"
 #include "data/dataset.hpp"
 #include "data/dataset_info.hpp"
+#include "import/builder.hpp"
 #include "import/demo.hpp"
 #include "import/recipe.hpp"
 
@@ -41,14 +44,37 @@ int demo(const Words& words) {
   return kExitOk;
 }
 
+/// Reads the sources and writes the data set. Returns what is to be said about it.
+std::string build_file(const Recipe& recipe, const std::filesystem::path& from, const std::filesystem::path& output,
+                       const std::string& lost_file) {
+  BuildReport report;
+  const DatasetContent content = build_dataset(recipe, from, report);
+  if (!lost_file.empty()) report.write_lost(lost_file);
+  write_dataset(content, output);
+  std::ostringstream text;
+  for (const auto& step : report.steps()) text << step << "\n";
+  text << output.string() << ": " << content.sample_id.size() << " samples, " << content.drug_id.size() << " drugs, "
+       << content.genes.size() << " genes, " << content.responses.size() << " records";
+  if (!content.perturbations.empty()) text << ", " << content.perturbations.size() << " perturbation profiles";
+  text << "\n";
+  if (!lost_file.empty())
+    text << lost_file << ": " << count_of(report.lost(), "line", "lines") << " about what was left out\n";
+  for (const auto& caveat : content.caveats) text << "caveat: " << caveat << "\n";
+  return text.str();
+}
+
 int build(const Words& words) {
-  const Usage usage{"cdrzoo data build RECIPE.toml -o FILE [--from DIR]",
+  const Usage usage{"cdrzoo data build RECIPE.toml -o FILE [--from DIR] [--lost FILE]",
                     "Builds a data set from the files that a recipe names, and says what was done with every row.",
                     "  cdrzoo data build share/datasets/gdsc2_ccle.toml --from ~/data -o gdsc2_ccle.h5\n"
-                    "  cdrzoo data build mine.toml -o mine.h5     the files lie next to the recipe\n"};
+                    "  cdrzoo data build mine.toml -o mine.h5     the files lie next to the recipe\n"
+                    "  cdrzoo data build mine.toml -o mine.h5 --lost lost.tsv     names of all that was left out\n"};
   po::options_description options("options");
-  options.add_options()("output,o", po::value<std::string>(), "the data set to write (required)")(
-      "from", po::value<std::string>(), "folder of the source files; the folder of the recipe if not given");
+  options.add_options()                                                                                        //
+      ("output,o", po::value<std::string>(), "the data set to write (required)")                               //
+      ("from", po::value<std::string>(), "folder of the source files; the folder of the recipe if not given")  //
+      ("lost", po::value<std::string>()->default_value("", ""),
+       "a table to write: every gene, sample, drug and row that was left out or merged, and why");
   const auto values = parse(words, usage, options, "RECIPE");
   if (!values) return kExitOk;
   const std::filesystem::path recipe_file = single(*values, "RECIPE", usage);
@@ -58,13 +84,11 @@ int build(const Words& words) {
   const Recipe recipe = load_recipe(recipe_file);
   const auto from = values->count("from") != 0 ? std::filesystem::path((*values)["from"].as<std::string>())
                                                : recipe_file.parent_path();
-  std::vector<std::string> steps;
-  const DatasetContent content = build_dataset(recipe, from, &steps);
-  write_dataset(content, output);
-  for (const auto& step : steps) std::cout << step << "\n";
-  std::cout << output.string() << ": " << content.sample_id.size() << " samples, " << content.drug_id.size()
-            << " drugs, " << content.genes.size() << " genes, " << content.responses.size() << " records\n";
-  for (const auto& caveat : content.caveats) std::cout << "caveat: " << caveat << "\n";
+  const auto lost_file = (*values)["lost"].as<std::string>();
+  // The HDF5 library can crash on damaged files of other programs; that must end as one sentence.
+  const ChildTask task{"building " + output.string(),
+                       "a source of " + recipe_file.string() + " is damaged: a library crashes on it"};
+  std::cout << run_in_child(task, [&] { return build_file(recipe, from, output, lost_file); });
   return kExitOk;
 }
 

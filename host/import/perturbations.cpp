@@ -206,8 +206,6 @@ class Importer {
     const auto* control_column = optional_column("control_column", rule_.control_column);
     const auto* dose = optional_column("dose", rule_.dose);
     const auto* time = optional_column("time", rule_.time);
-    std::vector<std::pair<const std::vector<std::string>*, const std::string*>> filters;
-    for (const auto& [word, text] : rule_.where) filters.emplace_back(&column("where", word), &text);
     const std::set<std::string> controls(rule_.controls.begin(), rule_.controls.end());
     const double dose_unit = dose != nullptr || rule_.constant_dose ? dose_exponent(rule_.dose_unit) : 0.0;
     const double time_unit = time != nullptr || rule_.constant_time ? hours(rule_.time_unit) : 0.0;
@@ -218,12 +216,7 @@ class Importer {
     std::vector<const std::string*> context_of_control(at(samples), nullptr);
     std::vector<const Condition*> condition_of(at(samples), nullptr);
     for (std::int64_t i = 0; i < samples; ++i) {
-      const bool chosen = std::all_of(filters.begin(), filters.end(),
-                                      [i](const auto& filter) { return (*filter.first)[at(i)] == *filter.second; });
-      if (!chosen) {
-        ++filtered_;
-        continue;
-      }
+      if (!rule_.counts.empty() && !rule_.counts[at(i)]) continue;
       Condition c;
       c.context = context_of(context_columns, i);
       if (c.context.empty()) {
@@ -607,10 +600,6 @@ class Importer {
 
   void tell() {
     const std::string file = source_.path().filename().string();
-    if (filtered_ > 0) {
-      say("the recipe's filter leaves " + std::to_string(static_cast<std::int64_t>(place_.size()) - filtered_) +
-          " of " + count_of(static_cast<std::int64_t>(place_.size()), "sample", "samples") + " of " + file);
-    }
     if (without_context_ > 0) {
       say("dropped " + count_of(without_context_, "sample", "samples") + " whose context is not known");
     }
@@ -708,7 +697,6 @@ class Importer {
   std::vector<double> squares_;        ///< the same, for Welch's t only
   std::vector<std::int32_t> missing_;  ///< the same, once a value is missing
 
-  std::int64_t filtered_ = 0;
   std::int64_t without_context_ = 0;
   std::int64_t without_perturbation_ = 0;
   std::map<std::string, std::int64_t> too_many_;

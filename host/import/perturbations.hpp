@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,7 +16,7 @@ namespace cdrzoo {
 /// How the samples of a matrix (cells, wells) become controls and perturbation profiles: [domain.perturbation] of a
 /// recipe. share/doc/perturbation_data.md explains every word. "Column" means a column of the sample annotations.
 struct PerturbationRule {
-  std::map<std::string, std::string> where;  ///< only samples with these texts count
+  std::vector<bool> counts;  ///< which samples of the source count; empty = all
 
   std::vector<std::string> context;   ///< columns that make a context: cell line, patient, batch, ...
   std::string perturbation;           ///< column: what was applied

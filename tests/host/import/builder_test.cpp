@@ -44,7 +44,7 @@ expression = { file = "x.csv" }
 samples = { file = "samples.csv", id = "id", tissue = "site", group = "patient", where = { set = "a" } }
 response = { file = "r.csv", sample = "id", drug = "drug", value = "ic50", label = "resp" }
 )";
-  std::vector<std::string> steps;
+  BuildReport report;
 
   Workshop& replace(std::string& text, const std::string& from, const std::string& to) {
     const auto at = text.find(from);
@@ -64,14 +64,14 @@ response = { file = "r.csv", sample = "id", drug = "drug", value = "ic50", label
 name = "patients"
 expression_unit = "log2"
 expression = { file = "y.csv" }
-steps = [{ step = "zscore" }]
+steps = [{ step = "zscore", fit = "all_samples", because = "the paper does" }]
 response = { file = "yr.csv", sample = "patient", match = "group", drug = "drug", label = "resp", unknown_samples = "drop", unknown_drugs = "drop" }
 )";
   }
   DatasetContent build() {
     for (const auto& [name, text] : files) std::ofstream(folder / name, std::ios::binary) << text;
-    steps.clear();
-    return build_dataset(parse_recipe(recipe, folder / "recipe.toml"), folder.path(), &steps);
+    report = {};
+    return build_dataset(parse_recipe(recipe, folder / "recipe.toml"), folder.path(), report);
   }
   std::string complaint() {
     try {
@@ -84,7 +84,7 @@ response = { file = "yr.csv", sample = "patient", match = "group", drug = "drug"
     return "it was built";
   }
   [[nodiscard]] bool said(const std::string& sentence) const {
-    return std::find(steps.begin(), steps.end(), sentence) != steps.end();
+    return std::find(report.steps().begin(), report.steps().end(), sentence) != report.steps().end();
   }
 };
 
@@ -93,7 +93,7 @@ response = { file = "yr.csv", sample = "patient", match = "group", drug = "drug"
 TEST_CASE("A recipe builds a data set and says what became of every row") {
   Workshop w;
   const DatasetContent c = w.build();
-  for (const auto& step : w.steps) UNSCOPED_INFO(step);
+  for (const auto& step : w.report.steps()) UNSCOPED_INFO(step);
   CHECK(c.genes == std::vector<std::string>{"G1", "G2", "G3"});
   CHECK(c.sample_id == std::vector<std::string>{"s1", "s2", "s3"});
   CHECK(c.sample_group == std::vector<std::string>{"p1", "p2", "p3"});
@@ -120,7 +120,7 @@ TEST_CASE("A recipe builds a data set and says what became of every row") {
   const Findings findings = validate_dataset(w.folder / "out.h5");
   CHECK(findings.errors.empty());
   const auto provenance = nlohmann::json::parse(Dataset::open(w.folder / "out.h5").provenance_json);
-  CHECK(provenance["steps"].get<std::vector<std::string>>() == w.steps);
+  CHECK(provenance["steps"].get<std::vector<std::string>>() == w.report.steps());
   CHECK(provenance["sources"].size() == 4);
   CHECK(provenance["sources"][0]["file"] == "drugs.csv");
   CHECK(provenance["sources"][0]["sha256"] == sha256_hex(w.files["drugs.csv"]));
@@ -141,7 +141,7 @@ TEST_CASE("Two domains meet on the genes that they share, each harmonised on its
   CHECK(w.said("genes: 3 in lines, 3 in patients; the 2 that all share are kept, by symbol"));
   CHECK(w.said("patients: dropped 1 row whose group has no expression"));
   CHECK(w.said("patients: dropped 1 row whose drug is not in the table of drugs (d8)"));
-  CHECK(c.caveats.back() == "Expression of patients was z-scored over all its samples, test samples included.");
+  CHECK(c.caveats.back() == "Expression of patients was z-scored over all its samples, test samples included: the paper does");
   CHECK(c.responses.size() == 5);
 }
 
@@ -158,22 +158,22 @@ TEST_CASE("A union of genes fills what a domain lacks with the stated value") {
 TEST_CASE("Steps are applied in the order of the recipe") {
   Workshop w;
   w.edit("samples = {",
-         "steps = [{ step = \"clip\", low = 1.5, high = 8 }, { step = \"fill_missing\", with = \"gene_minimum\" "
-         "}]\nsamples = {");
+         "steps = [{ step = \"clip\", low = 1.5, high = 8 }, { step = \"fill_missing\", with = \"gene_minimum\", fit = \"all_samples\", "
+         "because = \"they are below detection\" }]\nsamples = {");
   const DatasetContent c = w.build();
   CHECK(c.expression == std::vector<float>{1.5F, 2, 3, 4, 2, 6, 7, 8, 8});
   CHECK(w.said("lines: clipped 1 value below 1.5 and 1 value above 8"));
-  CHECK(w.said("lines: filled 1 missing value with the minimum of the gene"));
+  CHECK(w.said("lines: filled 1 missing value with the minimum of the gene over all samples, because they are below detection"));
 }
 
 TEST_CASE("A constant gene becomes 0 in a z-score and is counted") {
   Workshop w;
-  w.edit("samples = {", "steps = [{ step = \"zscore\" }]\nsamples = {");
+  w.edit("samples = {", "steps = [{ step = \"zscore\", fit = \"all_samples\", because = \"why not\" }]\nsamples = {");
   w.files["x.csv"] = "id,G1,G2\ns1,5,1\ns2,5,2\ns3,5,3\n";
   const DatasetContent c = w.build();
   CHECK(c.expression[0] == 0.0F);
   CHECK(c.expression[4] == 0.0F);
-  CHECK(w.said("lines: z-scored each gene over the 3 samples of the domain (population sd); 1 constant gene set to 0"));
+  CHECK(w.said("lines: z-scored each gene over the 3 samples of the domain (population sd), because why not; 1 constant gene set to 0"));
 }
 
 TEST_CASE("Repeated pairs are an error, averaged or kept, as the recipe says") {
@@ -220,7 +220,7 @@ TEST_CASE("Bad input is one sentence with file, row and column, and no file is l
   }
   SECTION("no samples") {
     w.files["x.csv"] = "id,G1\n";
-    expected = "x.csv has no row of a sample";
+    expected = "x.csv has no rows of values";
   }
   SECTION("no sample in the table") {
     w.files["x.csv"] = "id,G1\nq,1\n";
@@ -228,11 +228,11 @@ TEST_CASE("Bad input is one sentence with file, row and column, and no file is l
   }
   SECTION("no genes") {
     w.files["x.csv"] = "id\ns1\n";
-    expected = "x.csv has no column of a gene";
+    expected = "x.csv line 1: there is no column with values";
   }
   SECTION("duplicate gene") {
     w.edit_file("x.csv", "G2", "G1");
-    expected = "x.csv line 1: the header has the column 'G1' twice (columns 2 and 3)";
+    expected = "x.csv line 1 column 3: the gene 'G1' is there twice, first in ";
   }
   SECTION("ragged row") {
     w.edit_file("x.csv", "7,8,9", "7,8");
@@ -244,7 +244,7 @@ TEST_CASE("Bad input is one sentence with file, row and column, and no file is l
   }
   SECTION("duplicate sample") {
     w.edit_file("x.csv", "s3", "s1");
-    expected = "x.csv line 4: column 'id': 's1' is there twice, first on line 2";
+    expected = "x.csv line 4: the sample 's1' is there twice, first in ";
   }
   SECTION("duplicate sample in the table") {
     w.edit_file("samples.csv", "s9", "s1");
@@ -256,7 +256,7 @@ TEST_CASE("Bad input is one sentence with file, row and column, and no file is l
   }
   SECTION("gene without a value") {
     w.files["x.csv"] = "id,G1,G2\ns1,1,\ns2,2,NA\n";
-    expected = "x.csv: the gene G2 has no value in any sample";
+    expected = "x.csv: the gene G2 of the domain lines has no value in any sample";
   }
   SECTION("unknown drug") {
     w.edit_file("r.csv", "s1,d2", "s1,d7");
@@ -290,7 +290,7 @@ TEST_CASE("Bad input is one sentence with file, row and column, and no file is l
   SECTION("a sample in both domains") {
     w.add_domain();
     w.edit_file("y.csv", "t2", "s2");
-    expected = "y.csv line 3: column 'id': the sample 's2' is in the domain lines too";
+    expected = "y.csv line 3: the sample 's2' is in the domain lines too";
   }
   SECTION("a group with two samples") {
     w.edit_file("samples.csv", "p2", "p1");
@@ -308,7 +308,7 @@ TEST_CASE("A SMILES that is no molecule leaves the drug without a structure, and
   CHECK(c.drug_group[0] == "id:d1");
   CHECK(c.drug_smiles[0].empty());
   CHECK(w.said("structures: 1 of 2 drugs"));
-  CHECK_THAT(w.steps.back(), contains("the SMILES of d1 is not used (") && contains("): C1CC"));
+  CHECK_THAT(w.report.steps().back(), contains("the SMILES of d1 is not used (") && contains("): C1CC"));
   write_dataset(c, w.folder / "out.h5");
   const Dataset d = Dataset::open(w.folder / "out.h5");
   const auto* nodes = static_cast<const std::int64_t*>(d.drug_block("graph")->parts[0].data);
@@ -334,10 +334,10 @@ TEST_CASE("Recipes are strict: what is wrong, where, and what is known") {
   CHECK_THAT(complaint("name = 3\n"), contains("'name' must be text"));
   CHECK_THAT(complaint(good + "tissue = \"t\"\n"), contains("line 6: unknown key 'tissue' in a domain; known: name"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"quantile\" }]\n"),
-             contains("'step' in a step is 'quantile'; known: fill_missing, clip, zscore"));
+             contains("'step' in a step is 'quantile'; known: fill_missing, clip, log, unlog, library_size, zscore, variable_genes"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"clip\" }]\n"), contains("clip needs 'low', 'high' or both"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"clip\", low = 2, high = 1 }]\n"), contains("low < high"));
-  CHECK_THAT(complaint(good + "steps = [{ step = \"zscore\", low = 2 }]\n"), contains("belong to the step clip"));
+  CHECK_THAT(complaint(good + "steps = [{ step = \"zscore\", low = 2 }]\n"), contains("the step zscore has no 'low'"));
   CHECK_THAT(complaint(good + "response = { file = \"r.csv\" }\n"),
              contains("needs the column of 'value', of 'label', or both"));
   CHECK_THAT(complaint(good + "response = { file = \"r.csv\", label = \"l\" }\n"),
@@ -356,9 +356,9 @@ TEST_CASE("The shipped recipes build the real data, with the counts that its doc
     return;
   }
   const auto build = [&from](const std::string& name) {
-    std::vector<std::string> steps;
+    BuildReport report;
     return build_dataset(
-        load_recipe(std::filesystem::path(CDRZOO_SOURCE_DIR) / "share" / "datasets" / (name + ".toml")), from, &steps);
+        load_recipe(std::filesystem::path(CDRZOO_SOURCE_DIR) / "share" / "datasets" / (name + ".toml")), from, report);
   };
   const auto positives = [](const DatasetContent& c) {
     return std::count_if(c.responses.begin(), c.responses.end(), [](const auto& r) { return r.label == 1; });

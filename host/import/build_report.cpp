@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "import/build_report.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+
+namespace cdrzoo {
+
+void BuildReport::write_lost(const std::filesystem::path& file) const {
+  std::ofstream out(file, std::ios::binary);
+  out << "source\tkind\tname\treason\trows\n";
+  for (const auto& [what, rows] : lost_) {
+    const auto& [source, kind, name, reason] = what;
+    out << source << '\t' << kind << '\t' << name << '\t' << reason << '\t' << rows << '\n';
+  }
+  out.close();
+  if (!out) throw IoError("cannot write " + file.string() + ": " + std::strerror(errno));
+}
+
+std::string count_of(std::size_t n, const char* one, const char* many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
+}
+
+std::string some_of(const std::set<std::string>& names) {
+  constexpr std::size_t kShown = 5;
+  std::string text;
+  std::size_t shown = 0;
+  for (const auto& name : names) {
+    if (shown == kShown) break;
+    text += (shown++ == 0 ? "" : ", ") + name;
+  }
+  return text + (names.size() > kShown ? " and " + std::to_string(names.size() - kShown) + " more" : "");
+}
+
+std::string number_text(double value) {
+  std::string text = nlohmann::json(value).dump();
+  return text.size() > 2 && text.substr(text.size() - 2) == ".0" ? text.substr(0, text.size() - 2) : text;
+}
+
+}  // namespace cdrzoo
