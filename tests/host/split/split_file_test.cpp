@@ -291,7 +291,7 @@ TEST_CASE("a table by names, without early stopping, gets one eighth of its trai
   const auto split = make_split(dataset, spec_of("lco"), all_rows(dataset));
   write_split_csv(dataset, split, folder / "all.csv");
   std::istringstream lines(read(folder / "all.csv"));
-  std::string text = "sample,drug,replicate,fold,part\n";
+  std::string text = "sample,drug,replicate,fold,part\r\n";
   std::string line;
   std::getline(lines, line);
   while (std::getline(lines, line)) {
