@@ -344,6 +344,21 @@ struct Hdf5File::State {
               "declares " + std::to_string(out.bytes) + " bytes, but the whole file has " + std::to_string(file_bytes));
     }
     if (layout == H5D_CHUNKED) {
+      for (int i = 0; i < H5Pget_nfilters(properties.get()); ++i) {
+        unsigned flags = 0;
+        std::size_t values = 0;
+        char filter_name[64] = {};
+        const H5Z_filter_t filter = H5Pget_filter2(properties.get(), static_cast<unsigned>(i), &flags, &values, nullptr,
+                                                   sizeof filter_name - 1, filter_name, nullptr);
+        if (filter < 0 || H5Zfilter_avail(filter) <= 0) {
+          H5Eclear2(H5E_DEFAULT);
+          damaged(
+              path, name,
+              "is compressed with the HDF5 filter " + std::to_string(filter) +
+                  (is_clean_text(filter_name) && filter_name[0] != '\0' ? " (" + std::string(filter_name) + ")" : "") +
+                  ", which is not read; write the file with gzip");
+        }
+      }
       hsize_t chunk[kLargestRank] = {};
       if (H5Pget_chunk(properties.get(), kLargestRank, chunk) != rank) damaged(path, name, "has unreadable chunks");
       std::uint64_t chunk_bytes = out.element_bytes;

@@ -19,7 +19,7 @@ struct AnnotationColumn {
 
 enum class TextBytes {
   utf8,
-  utf8_or_latin1,  ///< a column that is not UTF-8 is taken as Latin-1 (the micro sign in GCTX files)
+  utf8_or_latin1,  ///< a column that is not UTF-8 is taken as Latin-1, as programs without Unicode write it
 };
 
 /// A rank 1 data set of texts, integers, decimals or booleans. Padding with spaces at the end of texts goes.

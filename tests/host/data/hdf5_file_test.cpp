@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <numeric>
@@ -13,12 +14,14 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "support/catch.hpp"
+#include "support/foreign_hdf5.hpp"
 #include "support/temporary_folder.hpp"
 
 using cdrzoo::Hdf5File;
 using cdrzoo::Hdf5Type;
 using cdrzoo::Hdf5Writer;
 using cdrzoo::test::contains;
+using cdrzoo::test::ForeignHdf5;
 using cdrzoo::test::TemporaryFolder;
 
 namespace {
@@ -161,6 +164,96 @@ TEST_CASE("Chunked, compressed data and variable-length text of other writers ar
   CHECK(file.strings("/names") == std::vector<std::string>{"first", "second one"});
   CHECK_THROWS_WITH(file.block("/outside"), contains("soft or external link"));
   CHECK_THROWS_WITH(file.block("/soft"), contains("soft or external link"));
+}
+
+TEST_CASE("Numbers of foreign files are read in pieces, as another type if that loses nothing but digits") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "other.h5";
+  {
+    ForeignHdf5 f(path);
+    f.numbers<std::int64_t>("/integers", {-1, 2, 3, 4, 5, 1 << 24, 70000}, {}, {H5T_STD_I32BE, {3}, true});
+    f.numbers<double>("/decimals", {0.5, -1.5, 1e300, 3, 4, 5}, {3, 2});
+    f.booleans("/flags", {1, 0, 1});
+    f.strings("/names", {"a"});
+    f.hollow("/strange", H5T_NATIVE_B16, {2}, {});
+    f.numbers<float>("/single", {1}, {1});
+    f.numbers("/large", std::vector<float>(300 * 1000), {300, 1000}, {-1, {7, 10}, true});
+    f.numbers("/wide", std::vector<float>(10 * 1000), {10, 1000}, {-1, {5, 500}, true});
+  }
+  const Hdf5File file(path);
+  const auto integers = file.numbers("/integers");
+  CHECK(integers.elements() == Hdf5File::Elements::integer);
+  CHECK_FALSE(integers.is_unsigned());
+  CHECK(integers.element_bytes() == 4);
+  std::vector<std::int64_t> some(4);
+  integers.read(3, 4, some.data());
+  CHECK(some == std::vector<std::int64_t>{4, 5, 1 << 24, 70000});
+  std::vector<float> same(4);
+  integers.read(3, 4, same.data());
+  CHECK(same == std::vector<float>{4, 5, 1 << 24, 70000});
+  CHECK_THROWS_AS(integers.read(4, 4, some.data()), std::logic_error);
+
+  const auto decimals = file.numbers("/decimals");
+  CHECK(decimals.elements() == Hdf5File::Elements::real);
+  std::vector<double> row(2);
+  decimals.read(1, 1, row.data());
+  CHECK(row == std::vector<double>{1e300, 3});
+  decimals.read(1, 1, same.data());
+  CHECK(std::isinf(same[0]));
+  CHECK_THROWS_WITH(decimals.read(0, 1, some.data()), contains("holds numbers with decimals; expected integers"));
+
+  CHECK(file.outline("/flags").elements == Hdf5File::Elements::boolean);
+  CHECK(file.outline("/names").elements == Hdf5File::Elements::text);
+  CHECK(file.outline("/strange").elements == Hdf5File::Elements::other);
+  std::vector<std::int64_t> flags(3);
+  file.numbers("/flags").read(0, 3, flags.data());
+  CHECK(flags == std::vector<std::int64_t>{1, 0, 1});
+  CHECK_THROWS_WITH(file.numbers("/names"), contains("holds text; expected numbers"));
+  CHECK_THROWS_WITH(file.numbers("/strange"), contains("holds elements of a strange type; expected numbers"));
+
+  // 16 MiB are 4194 rows of 1000 floats: whole chunks of 7 rows.
+  CHECK(file.numbers("/large").rows_at_once(sizeof(float)) == 4193);
+  CHECK(file.numbers("/wide").rows_at_once(std::uint64_t{100} << 20U) == 1);  // 100 GB in a row
+}
+
+TEST_CASE("Attributes may be lists, and may refer to an object") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "other.h5";
+  {
+    ForeignHdf5 f(path);
+    f.group("/g");
+    f.numbers<float>("/data", {1, 2});
+    f.attribute("/g", "names", std::vector<std::string>{"a", "", "Köln"});
+    f.attribute("/g", "fixed", std::vector<std::string>{"abc", "d"}, H5T_STR_NULLPAD);
+    f.attribute("/g", "none", std::vector<double>{});
+    f.attribute("/g", "shape", std::vector<std::int32_t>{3, 4});
+    f.reference("/g", "to", "/data");
+  }
+  const Hdf5File file(path);
+  CHECK(file.text_list_attribute("/g", "names") == std::vector<std::string>{"a", "", "Köln"});
+  CHECK(file.text_list_attribute("/g", "fixed") == std::vector<std::string>{"abc", "d"});
+  CHECK(file.text_list_attribute("/g", "none").empty());
+  CHECK(file.int_list_attribute("/g", "none").empty());
+  CHECK(file.int_list_attribute("/g", "shape") == std::vector<std::int64_t>{3, 4});
+  CHECK(file.reference_attribute("/g", "to") == "/data");
+  CHECK_THROWS_WITH(file.int_attribute("/g", "shape"), contains("'shape' that is not a single value"));
+  CHECK_THROWS_WITH(file.text_attribute("/g", "names"), contains("'names' that is not a single value"));
+  CHECK_THROWS_WITH(file.text_list_attribute("/g", "shape"), contains("'shape' that is not text"));
+  CHECK_THROWS_WITH(file.int_list_attribute("/g", "names"), contains("'names' that is not an integer"));
+  CHECK_THROWS_WITH(file.reference_attribute("/g", "shape"), contains("'shape' that is not a reference to an object"));
+}
+
+TEST_CASE("What a chunked data set declares is measured by what is stored of it") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "other.h5";
+  {
+    ForeignHdf5 f(path);
+    f.numbers("/zeros", std::vector<float>(1 << 20), {}, {-1, {1 << 18}, true});  // deflate makes it 1000 times smaller
+    f.hollow("/never", H5T_NATIVE_FLOAT, {1 << 20}, {-1, {1 << 18}, true});
+  }
+  const Hdf5File file(path);
+  CHECK(file.array<float>("/zeros").size() == 1 << 20);
+  CHECK_THROWS_WITH(file.block("/never"), contains("declares 4194304 bytes, but the file holds only 0 compressed"));
 }
 
 TEST_CASE("Wrong files are refused with one sentence") {
