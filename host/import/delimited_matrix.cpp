@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/error.hpp"
-#include "data/hdf5_file.hpp"
 #include "import/csv.hpp"
 #include "import/text_matrix.hpp"
 
@@ -40,7 +39,6 @@ std::unique_ptr<MatrixSource> open_delimited_matrix(const MatrixSpec& spec) {
   RowReader rows(layout.path, layout.format);
   const std::vector<std::string> header = read_header(rows, true, &layout.across_line);
   const std::string place = rows.place(layout.across_line);
-  layout.fields = header.size();
   layout.text.push_back(spec.id.empty() ? 0 : find_column(header, spec.id, place));
   for (const std::string& name : spec.annotations) layout.text.push_back(find_column(header, name, place));
   for (const std::size_t column : layout.text) {
@@ -48,19 +46,7 @@ std::unique_ptr<MatrixSource> open_delimited_matrix(const MatrixSpec& spec) {
     if (std::count(layout.text.begin(), layout.text.end(), column) > 1)
       throw UsageError(place + ": the column '" + header[column] + "' is named twice as id or annotation");
   }
-  layout.across.names = {layout.lines == MatrixSource::Lines::samples ? "gene" : "sample"};
-  layout.across.values.emplace_back();
-  for (std::size_t i = 0; i < header.size(); ++i) {
-    if (std::find(layout.text.begin(), layout.text.end(), i) != layout.text.end()) continue;
-    if (header[i].empty()) throw DataError(place + ": the header of column " + std::to_string(i + 1) + " is empty");
-    if (!is_clean_text(header[i])) {
-      throw DataError(place + ": the header of column " + std::to_string(i + 1) +
-                      " is not clean UTF-8 text: " + excerpt(header[i]));
-    }
-    layout.values.push_back(i);
-    layout.across.values[0].push_back(header[i]);
-  }
-  if (layout.values.empty()) throw DataError(place + ": there is no column with values");
+  take_value_columns(&layout, header);
   return open_text_matrix(std::move(layout), spec);
 }
 

@@ -8,8 +8,12 @@
 #include "data/hdf5_file.hpp"
 #include "import/csv.hpp"
 #include "import/delimited_matrix.hpp"
+#include "import/gct.hpp"
 #include "import/gctx.hpp"
 #include "import/h5ad.hpp"
+#include "import/npy.hpp"
+#include "import/safetensors_matrix.hpp"
+#include "import/series_matrix.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -100,9 +104,12 @@ std::unique_ptr<MatrixSource> open_matrix(const MatrixSpec& spec) {
   MatrixSpec known = spec;
   known.dialect = dialect_of(spec.dialect, format);
   if (format == "csv" || format == "tsv") return open_delimited_matrix(known);
+  if (format == "gct") return open_gct(known);
+  if (format == "series_matrix") return open_series_matrix(known);
+  if (ends_with(spec.file.string(), ".gz")) refuse(spec.file, format, "are read unpacked only; use gunzip first");
   if (format == "gctx") return open_gctx(known);
   if (format == "h5ad") return open_h5ad(known);
-  refuse(spec.file, format, "cannot be read as a matrix");
+  return format == "npy" ? open_npy(known) : open_safetensors_matrix(known);
 }
 
 std::unique_ptr<Table> open_table(const TableSpec& spec) {
@@ -115,11 +122,14 @@ std::unique_ptr<Table> open_table(const TableSpec& spec) {
                                        CsvReader::RowNames::may_lack_header);
   }
   if (format == "npy" || format == "safetensors") refuse(spec.file, format, "hold no table");
+  const bool genes = spec.part == "genes";
+  // A series without values has samples all the same.
+  if (format == "series_matrix" && !genes)
+    return std::make_unique<MemoryTable>(spec.file, "sample annotations", read_series_samples(spec.file));
   MatrixSpec matrix;
   matrix.file = spec.file;
   matrix.format = format;
   const auto source = open_matrix(matrix);
-  const bool genes = spec.part == "genes";
   return std::make_unique<MemoryTable>(spec.file, genes ? "gene annotations" : "sample annotations",
                                        genes ? source->gene_annotations() : source->sample_annotations());
 }

@@ -18,10 +18,10 @@ namespace cdrzoo {
 class RowReader {
  public:
   struct Format {
-    char separator = ',';
-    bool quotes = true;   ///< a field may stand in double quotes; a doubled quote inside stands for one
-    std::string comment;  ///< rows that begin with this are skipped; empty = there are none
-    bool trim = false;    ///< spaces and tabs around a field do not count
+    char separator = ',';  ///< NUL: a row is one field
+    bool quotes = true;    ///< a field may stand in double quotes; a doubled quote inside stands for one
+    std::string comment;   ///< rows that begin with this are skipped; empty = there are none
+    bool trim = false;     ///< spaces and tabs around a field do not count
   };
 
   /// \throws IoError if the file cannot be read.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "import/text_matrix.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -92,6 +92,8 @@ class TextMatrix final : public MatrixSource {
       if (count == layout_.count) rows.wrong("is one more row than the " + declared());
       take(count++, rows);
     }
+    if (!layout_.end.empty() && ended && rows.next() && !rows.is_blank_end())
+      rows.wrong("stands behind '" + layout_.end + "'; expected the end of the file");
     if (!ended) throw DataError(path().string() + " is truncated: there is no '" + layout_.end + "'");
     if (layout_.count >= 0 && count != layout_.count)
       throw DataError(path().string() + " has " + std::to_string(count) + " rows of values, not the " + declared());
@@ -130,6 +132,24 @@ std::unique_ptr<MatrixSource> open_text_matrix(TextLayout layout, const MatrixSp
   const bool samples = layout.lines == MatrixSource::Lines::samples;
   return std::make_unique<TextMatrix>(std::move(layout), samples ? spec.sample_names : spec.gene_names,
                                       samples ? spec.gene_names : spec.sample_names);
+}
+
+void take_value_columns(TextLayout* layout, const std::vector<std::string>& header) {
+  const std::string place = layout->path.string() + " line " + std::to_string(layout->across_line);
+  layout->fields = header.size();
+  layout->across.names.insert(layout->across.names.begin(),
+                              layout->lines == MatrixSource::Lines::samples ? "gene" : "sample");
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    if (std::find(layout->text.begin(), layout->text.end(), i) != layout->text.end()) continue;
+    const std::string here = place + ": the header of column " + std::to_string(i + 1);
+    if (header[i].empty()) throw DataError(here + " is empty");
+    if (!is_clean_text(header[i])) throw DataError(here + " is not clean UTF-8 text: " + excerpt(header[i]));
+    layout->values.push_back(i);
+    names.push_back(header[i]);
+  }
+  if (names.empty()) throw DataError(place + ": there is no column with values");
+  layout->across.values.insert(layout->across.values.begin(), std::move(names));
 }
 
 std::string unquoted(std::string_view field) {

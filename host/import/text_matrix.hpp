@@ -35,6 +35,10 @@ struct TextLayout {
 /// \p spec only for the columns from which names are to be taken.
 [[nodiscard]] std::unique_ptr<MatrixSource> open_text_matrix(TextLayout layout, const MatrixSpec& spec);
 
+/// Makes every column of the header that is not in layout->text a column of values, with its name in layout->across.
+/// \throws DataError for a name that is empty or not clean, or if there is no such column.
+void take_value_columns(TextLayout* layout, const std::vector<std::string>& header);
+
 /// Without the pair of double quotes around it, if there is one; a doubled quote inside becomes one.
 [[nodiscard]] std::string unquoted(std::string_view field);
 

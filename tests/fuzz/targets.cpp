@@ -16,11 +16,14 @@
 #include "base/error.hpp"
 #include "chem/molecule.hpp"
 #include "config/experiment.hpp"
-#include "import/csv.hpp"
 #include "data/dataset_info.hpp"
 #include "data/dataset_writer.hpp"
+#include "import/csv.hpp"
 #include "import/demo.hpp"
+#include "import/gmt.hpp"
+#include "import/matrix_source.hpp"
 #include "import/recipe.hpp"
+#include "import/series_matrix.hpp"
 #include "split/split.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -196,6 +199,83 @@ std::vector<std::string> seeds_csv() {
   return {text, zipped, "id\nx\n", "\xEF\xBB\xBFid,x\r\n\"two\nlines\",1\r\n\r\n"};
 }
 
+// --- matrices and gene sets ---
+
+/// Reads everything of a matrix; the names of two samples and three genes for formats that have none.
+void run_matrix(const std::uint8_t* data, std::size_t size, const char* format) {
+  static const test::TemporaryFolder folder;
+  static const bool written = [] {
+    std::ofstream(folder / "samples.txt") << "s1\ns2\n";
+    std::ofstream(folder / "genes.txt") << "g1\ng2\ng3\n";
+    return true;
+  }();
+  MatrixSpec spec;
+  spec.format = format;
+  if (written && (spec.format == "npy" || spec.format == "safetensors")) {
+    spec.sample_list = folder / "samples.txt";
+    spec.gene_list = folder / "genes.txt";
+  }
+  with_file(data, size, [&spec](const std::string& path) {
+    spec.file = path;
+    const auto source = open_matrix(spec);
+    const auto across = (source->lines() == MatrixSource::Lines::samples ? source->genes() : source->samples()).size();
+    double sum = 0.0;
+    source->read([&sum, across](std::int64_t, const float* values) {
+      for (std::size_t i = 0; i < across; ++i) sum += static_cast<double>(values[i]);
+    });
+    for (const TextColumns* columns : {&source->sample_annotations(), &source->gene_annotations()}) {
+      MemoryTable table(path, "annotations", *columns);
+      while (table.next()) static_cast<void>(table.field(columns->names.size() - 1));
+    }
+    static_cast<void>(source->place_of_sample(0) + source->place_of_gene(0));
+  });
+}
+
+void run_csv_matrix(const std::uint8_t* data, std::size_t size) { run_matrix(data, size, "csv"); }
+std::vector<std::string> seeds_csv_matrix() {
+  return {",g1,7157,g1\n1,1.5,,3\ns2,NA,-2e-3,+4\n", "\"g1\"\t\"g2\"\r\n\"s1\"\t1\t2\r\n", "g1,g2\ns1,1,2\ns2,3,4\n"};
+}
+
+void run_gct(const std::uint8_t* data, std::size_t size) { run_matrix(data, size, "gct"); }
+std::vector<std::string> seeds_gct() {
+  return {"#1.2\t\n2\t2\nNAME\tDescription\ts1\ts2\np1\tx\t1\t2\np2\ty\t\t-4e1\n",
+          "#1.3\n2\t2\t1\t2\nid\tsymbol\tA\tB\ncell\tna\tx\ty\ndose\tna\t10\t-666\np1\tG\t1\t2\np2\tH\tNaN\t4\n"};
+}
+
+void run_series_matrix(const std::uint8_t* data, std::size_t size) {
+  run_matrix(data, size, "series_matrix");
+  with_file(data, size, [](const std::string& path) { static_cast<void>(read_series_samples(path)); });
+}
+std::vector<std::string> seeds_series_matrix() {
+  return {
+      "!Series_title\t\"x\"\n\n!Sample_title\t\"a\"\t\"b\"\n!Sample_geo_accession\t\"GSM1\"\t\"GSM2\"\n"
+      "!Sample_characteristics_ch1\t\"er: pos\"\t\"age: 41\"\n!Sample_characteristics_ch1\t\"age: 2\"\t\"title: b\"\n"
+      "!Sample_title\t\"c\"\t\"d\"\n!series_matrix_table_begin\n\"ID_REF\"\t\"GSM1\"\t\"GSM2\"\n\"p1\"\t1\t\n"
+      "\"p2\"\t-3.5\tnull\n!series_matrix_table_end\n"};
+}
+
+void run_gmt(const std::uint8_t* data, std::size_t size) {
+  with_file(data, size, [](const std::string& path) { static_cast<void>(read_gmt(path)); });
+}
+std::vector<std::string> seeds_gmt() { return {"A\thttp://x\tTP53\tEGFR\nB\t\tMYC\t\t\n"}; }
+
+void run_npy(const std::uint8_t* data, std::size_t size) { run_matrix(data, size, "npy"); }
+std::vector<std::string> seeds_npy() {
+  const auto file = [](const std::string& header, std::size_t data_bytes) {
+    return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header +
+           std::string(data_bytes, '\1');
+  };
+  return {file("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", 24),
+          file("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", 12)};
+}
+
+void run_safetensors_matrix(const std::uint8_t* data, std::size_t size) { run_matrix(data, size, "safetensors"); }
+std::vector<std::string> seeds_safetensors_matrix() {
+  safetensors::Writer writer;
+  writer.add("X", {2, 3}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  return {writer.bytes()};
+}
+
 // --- recipes and experiments ---
 
 void run_recipe(const std::uint8_t* data, std::size_t size) {
@@ -336,6 +416,12 @@ std::vector<std::string> seeds_smiles() {
 const std::vector<Target>& targets() {
   static const std::vector<Target> all = {{"dataset", run_dataset, seeds_dataset},
                                           {"csv", run_csv, seeds_csv},
+                                          {"csv_matrix", run_csv_matrix, seeds_csv_matrix},
+                                          {"gct", run_gct, seeds_gct},
+                                          {"series_matrix", run_series_matrix, seeds_series_matrix},
+                                          {"gmt", run_gmt, seeds_gmt},
+                                          {"npy", run_npy, seeds_npy},
+                                          {"safetensors_matrix", run_safetensors_matrix, seeds_safetensors_matrix},
                                           {"recipe", run_recipe, seeds_recipe},
                                           {"experiment", run_experiment, seeds_experiment},
                                           {"safetensors", run_safetensors, seeds_safetensors},

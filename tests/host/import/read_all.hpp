@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "import/matrix_source.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -59,6 +60,19 @@ inline void drain(const MatrixSpec& spec) {
   static_cast<void>(source->samples());
   static_cast<void>(source->genes());
   static_cast<void>(read_lines(*source));
+}
+
+/// What reading all of it complains about, or "accepted".
+inline std::string refusal(const MatrixSpec& spec) {
+  try {
+    drain(spec);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+inline std::string refusal(const std::string& name, const std::string& bytes) {
+  return refusal(TextFile(name, bytes).spec());
 }
 
 /// A file below ../shared/data; nothing where that folder is absent.
