@@ -94,7 +94,7 @@ void scale_totals(const Recipe::Domain& domain, const Recipe::Step& step, const 
   }
   report.say(domain.name + ": scaled every sample to a total of " + number_text(step.value) +
              " over the genes of the data set" +
-             (empty > 0 ? "; " + count_of(empty, "sample is", "samples are") + " all zero and stay so" : ""));
+             (empty > 0 ? ", " + std::to_string(empty) + " of them " + (empty == 1 ? "is" : "are") + " all zero" : ""));
 }
 
 void standardise(const Recipe::Domain& domain, const Recipe::Step& step, const ExpressionRows& x,

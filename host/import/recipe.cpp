@@ -355,10 +355,10 @@ Recipe::Response read_response(const std::filesystem::path& path, const toml::ta
   const Reader reader(
       path, table, "response",
       with_file_keys(
-          {"layout",      "values_are",       "sample",       "match",           "match_as",      "several",
-           "drug",        "drug_match",       "value",        "scale",           "transform",     "label",
-           "label_words", "label_vocabulary", "derive_label", "unknown_samples", "unknown_drugs", "ambiguous",
-           "replicates",  "replicate"}));
+          {"layout",    "values_are",  "sample",           "match",        "match_as",        "several",
+           "drug",      "drug_is",     "drug_match",       "value",        "scale",           "transform",
+           "label",     "label_words", "label_vocabulary", "derive_label", "unknown_samples", "unknown_drugs",
+           "ambiguous", "replicates",  "replicate"}));
   Recipe::Response out;
   read_table(reader, out);
   out.wide = reader.choice("layout", {"long", "wide"}) == "wide";

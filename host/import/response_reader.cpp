@@ -59,9 +59,6 @@ class Reader {
 
  private:
   [[nodiscard]] const std::string& name() const { return domain_.recipe().name; }
-  [[nodiscard]] std::string noun() const {
-    return rule_.match == "sample" || rule_.match == "group" ? rule_.match : rule_.match + " of a sample";
-  }
 
   [[nodiscard]] bool has_drug_column() const { return !rule_.wide && rule_.drug_is.empty(); }
   /// Position of the column that names the sample; the first one of a wide table if the recipe does not say.
@@ -135,7 +132,7 @@ class Reader {
     }
     if (match.index < 0) {
       if (!rule_.drop_unknown_samples) {
-        source.table().wrong(sample_column_, "'" + text + "' is no " + noun() + " of the domain " + name() +
+        source.table().wrong(sample_column_, "'" + text + "' is no " + rule_.match + " of the domain " + name() +
                                                  " (unknown_samples = \"drop\" would leave such rows out)");
       }
       ++of_unknown_sample_;
@@ -359,7 +356,7 @@ class Reader {
     tell(of_several_.size(), count_of(of_several_.size(), "name has", "names have") +
                                  " several samples, the first counts (" + some_of(of_several_) + ")");
     tell(of_unknown_sample_,
-         "dropped " + count_of(of_unknown_sample_, "row", "rows") + " whose " + noun() + " has no expression");
+         "dropped " + count_of(of_unknown_sample_, "row", "rows") + " whose " + rule_.match + " has no expression");
     tell(of_unknown_drug_, "dropped " + count_of(of_unknown_drug_, cell, cells) +
                                " whose drug is not in the table of drugs" +
                                (unknown_drugs_.empty() ? "" : " (" + some_of(unknown_drugs_) + ")"));

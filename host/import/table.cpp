@@ -97,7 +97,8 @@ std::size_t Table::column(const std::string& name) const {
 }
 
 void Table::wrong(std::size_t column, const std::string& what) const {
-  throw DataError(place(line()) + ": column '" + header_[column] + "': " + what);
+  const std::string name = header_[column].empty() ? std::to_string(column + 1) : "'" + header_[column] + "'";
+  throw DataError(place(line()) + ": column " + name + ": " + what);
 }
 
 template <typename T>

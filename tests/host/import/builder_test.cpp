@@ -2,93 +2,18 @@
 #include "import/builder.hpp"
 
 #include <cmath>
-#include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "data/dataset_info.hpp"
 #include "support/catch.hpp"
-#include "support/temporary_folder.hpp"
+#include "workshop.hpp"
 
 using namespace cdrzoo;
 using cdrzoo::test::contains;
-using cdrzoo::test::TemporaryFolder;
 using cdrzoo::test::WithinAbs;
-
-namespace {
-
-/// Source files and a recipe that build; each test spoils one thing.
-struct Workshop {
-  TemporaryFolder folder;
-  std::map<std::string, std::string> files = {
-      {"x.csv", "id,G1,G2,G3\ns1,1,2,3\ns2,4,,6\ns3,7,8,9\n"},
-      {"samples.csv", "id,site,patient,set\ns1,lung,p1,a\ns2,,p2,a\ns3,skin,p3,a\ns9,skin,p9,a\nother,skin,p3,b\n"},
-      {"r.csv", "id,drug,ic50,resp\ns1,d1,0.5,1\ns1,d2,1.5,\ns2,d1,-2,0\n"},
-      {"drugs.csv", "id,name,smiles\nd1,One,OCC\nd2,Two,C(C)O\nd3,Three,CCC\n"},
-  };
-  std::string recipe = R"(
-name = "small"
-value_unit = "ln_ic50_um"
-caveats = ["made up"]
-[drugs]
-file = "drugs.csv"
-id = "id"
-name = "name"
-smiles = "smiles"
-[[domain]]
-name = "lines"
-expression_unit = "log2"
-expression = { file = "x.csv" }
-samples = { file = "samples.csv", id = "id", tissue = "site", group = "patient", where = { set = "a" } }
-response = { file = "r.csv", sample = "id", drug = "drug", value = "ic50", label = "resp" }
-)";
-  BuildReport report;
-
-  Workshop& replace(std::string& text, const std::string& from, const std::string& to) {
-    const auto at = text.find(from);
-    REQUIRE(at != std::string::npos);
-    text.replace(at, from.size(), to);
-    return *this;
-  }
-  Workshop& edit(const std::string& from, const std::string& to) { return replace(recipe, from, to); }
-  Workshop& edit_file(const std::string& name, const std::string& from, const std::string& to) {
-    return replace(files.at(name), from, to);
-  }
-  void add_domain() {
-    files["y.csv"] = "id,G3,G4,G1\nt1,10,20,30\nt2,30,40,50\nt3,20,0,40\n";
-    files["yr.csv"] = "patient,drug,resp\nt1,d1,1\nt3,d2,0\nt7,d1,1\nt1,d8,0\n";
-    recipe += R"(
-[[domain]]
-name = "patients"
-expression_unit = "log2"
-expression = { file = "y.csv" }
-steps = [{ step = "zscore", fit = "all_samples", because = "the paper does" }]
-response = { file = "yr.csv", sample = "patient", match = "group", drug = "drug", label = "resp", unknown_samples = "drop", unknown_drugs = "drop" }
-)";
-  }
-  DatasetContent build() {
-    for (const auto& [name, text] : files) std::ofstream(folder / name, std::ios::binary) << text;
-    report = {};
-    return build_dataset(parse_recipe(recipe, folder / "recipe.toml"), folder.path(), report);
-  }
-  std::string complaint() {
-    try {
-      const DatasetContent content = build();
-      write_dataset(content, folder / "out.h5");
-    } catch (const Error& e) {
-      CHECK_FALSE(std::filesystem::exists(folder / "out.h5"));
-      return e.what();
-    }
-    return "it was built";
-  }
-  [[nodiscard]] bool said(const std::string& sentence) const {
-    return std::find(report.steps().begin(), report.steps().end(), sentence) != report.steps().end();
-  }
-};
-
-}  // namespace
+using cdrzoo::test::Workshop;
 
 TEST_CASE("A recipe builds a data set and says what became of every row") {
   Workshop w;
@@ -141,7 +66,8 @@ TEST_CASE("Two domains meet on the genes that they share, each harmonised on its
   CHECK(w.said("genes: 3 in lines, 3 in patients; the 2 that all share are kept, by symbol"));
   CHECK(w.said("patients: dropped 1 row whose group has no expression"));
   CHECK(w.said("patients: dropped 1 row whose drug is not in the table of drugs (d8)"));
-  CHECK(c.caveats.back() == "Expression of patients was z-scored over all its samples, test samples included: the paper does");
+  CHECK(c.caveats.back() ==
+        "Expression of patients was z-scored over all its samples, test samples included: the paper does");
   CHECK(c.responses.size() == 5);
 }
 
@@ -158,12 +84,14 @@ TEST_CASE("A union of genes fills what a domain lacks with the stated value") {
 TEST_CASE("Steps are applied in the order of the recipe") {
   Workshop w;
   w.edit("samples = {",
-         "steps = [{ step = \"clip\", low = 1.5, high = 8 }, { step = \"fill_missing\", with = \"gene_minimum\", fit = \"all_samples\", "
+         "steps = [{ step = \"clip\", low = 1.5, high = 8 }, { step = \"fill_missing\", with = \"gene_minimum\", fit = "
+         "\"all_samples\", "
          "because = \"they are below detection\" }]\nsamples = {");
   const DatasetContent c = w.build();
   CHECK(c.expression == std::vector<float>{1.5F, 2, 3, 4, 2, 6, 7, 8, 8});
   CHECK(w.said("lines: clipped 1 value below 1.5 and 1 value above 8"));
-  CHECK(w.said("lines: filled 1 missing value with the minimum of the gene over all samples, because they are below detection"));
+  CHECK(w.said(
+      "lines: filled 1 missing value with the minimum of the gene over all samples, because they are below detection"));
 }
 
 TEST_CASE("A constant gene becomes 0 in a z-score and is counted") {
@@ -173,7 +101,9 @@ TEST_CASE("A constant gene becomes 0 in a z-score and is counted") {
   const DatasetContent c = w.build();
   CHECK(c.expression[0] == 0.0F);
   CHECK(c.expression[4] == 0.0F);
-  CHECK(w.said("lines: z-scored each gene over the 3 samples of the domain (population sd), because why not; 1 constant gene set to 0"));
+  CHECK(
+      w.said("lines: z-scored each gene over the 3 samples of the domain (population sd), because why not; 1 constant "
+             "gene set to 0"));
 }
 
 TEST_CASE("Repeated pairs are an error, averaged or kept, as the recipe says") {
@@ -334,7 +264,8 @@ TEST_CASE("Recipes are strict: what is wrong, where, and what is known") {
   CHECK_THAT(complaint("name = 3\n"), contains("'name' must be text"));
   CHECK_THAT(complaint(good + "tissue = \"t\"\n"), contains("line 6: unknown key 'tissue' in a domain; known: name"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"quantile\" }]\n"),
-             contains("'step' in a step is 'quantile'; known: fill_missing, clip, log, unlog, library_size, zscore, variable_genes"));
+             contains("'step' in a step is 'quantile'; known: fill_missing, clip, log, unlog, library_size, zscore, "
+                      "variable_genes"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"clip\" }]\n"), contains("clip needs 'low', 'high' or both"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"clip\", low = 2, high = 1 }]\n"), contains("low < high"));
   CHECK_THAT(complaint(good + "steps = [{ step = \"zscore\", low = 2 }]\n"), contains("the step zscore has no 'low'"));
@@ -347,43 +278,4 @@ TEST_CASE("Recipes are strict: what is wrong, where, and what is known") {
   CHECK_THAT(complaint(good + "[genes]\ncombine = \"union\"\n"), contains("needs 'absent'"));
   CHECK_THAT(complaint(good + "[drugs]\nfile = \"d\"\nsha256 = \"12\"\n"),
              contains("64 lower-case hexadecimal digits"));
-}
-
-TEST_CASE("The shipped recipes build the real data, with the counts that its documentation states") {
-  const std::filesystem::path from = std::filesystem::path(CDRZOO_SHARED_DIR) / "data";
-  if (!std::filesystem::exists(from / "gdsc2_ccle")) {
-    WARN("skipped: " << from.string() << " is not there");
-    return;
-  }
-  const auto build = [&from](const std::string& name) {
-    BuildReport report;
-    return build_dataset(
-        load_recipe(std::filesystem::path(CDRZOO_SOURCE_DIR) / "share" / "datasets" / (name + ".toml")), from, report);
-  };
-  const auto positives = [](const DatasetContent& c) {
-    return std::count_if(c.responses.begin(), c.responses.end(), [](const auto& r) { return r.label == 1; });
-  };
-  SECTION("gdsc2_ccle") {
-    const DatasetContent c = build("gdsc2_ccle");
-    CHECK(c.sample_id.size() == 580);
-    CHECK(c.genes.size() == 706);
-    CHECK(c.drug_id.size() == 170);
-    CHECK(c.responses.size() == 82833);
-    CHECK(c.tissues.size() == 27);
-    CHECK_FALSE(c.caveats.empty());
-  }
-  SECTION("tcga") {
-    const DatasetContent c = build("tcga");
-    CHECK(c.sample_id.size() == 602);
-    CHECK(c.genes.size() == 3556);
-    CHECK(c.responses.size() == 31);
-    CHECK(positives(c) == 17);
-    CHECK(*std::min_element(c.expression.begin(), c.expression.end()) == -2.0F);
-  }
-  SECTION("gdsc2_ccle_to_tcga") {
-    const DatasetContent c = build("gdsc2_ccle_to_tcga");
-    CHECK(c.genes.size() == 367);
-    CHECK(c.responses.size() == 82833 + 31);
-    CHECK(positives(c) == 17);
-  }
 }
