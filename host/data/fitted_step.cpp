@@ -101,8 +101,9 @@ std::string sentence_of(const FittedStep& step) {
       return "Missing expression" + of +
              " was filled with the minimum of the gene over the training samples of its domain in each fold.";
     case Kind::variable_genes:
-      return "The " + std::to_string(step.genes) + " genes of largest variance over the training samples" + of +
-             " were kept in each fold.";
+      return (step.genes == 1 ? "The gene" : "The " + std::to_string(step.genes) + " genes") +
+             " of largest variance over the training samples" + of + (step.genes == 1 ? " was" : " were") +
+             " kept in each fold.";
     case Kind::zscore:
       return "Expression" + of + " was z-scored " +
              (step.from == From::source ? "by the training samples of the source domain in each fold."

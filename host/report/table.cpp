@@ -690,6 +690,15 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
     notes.push_back(
         "No naive mean is among these models: add one (baseline.drug_mean, ...) before believing a number.");
   }
+  std::vector<std::string> fitted;  // in the order of the steps
+  for (const Record* r : comparison.records) {
+    if (!r->fitted.is_object()) continue;
+    for (const auto& sentence : r->fitted.value("sentences", nlohmann::json::array())) {
+      const auto words = one_line(sentence.is_string() ? sentence.get<std::string>() : sentence.dump());
+      if (std::find(fitted.begin(), fitted.end(), words) == fitted.end()) fitted.push_back(words);
+    }
+  }
+  notes.insert(notes.end(), fitted.begin(), fitted.end());
   std::set<std::string> caveats;
   for (const Record* r : comparison.records) caveats.insert(r->caveats.begin(), r->caveats.end());
   for (const std::string& caveat : caveats) notes.push_back("Caveat of the data: " + one_line(caveat));

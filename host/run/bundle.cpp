@@ -286,16 +286,17 @@ std::filesystem::path write_entities(const std::filesystem::path& folder, const 
 }
 
 void write_views(const std::filesystem::path& path, const std::vector<BundleView>& views, std::int64_t n_targets,
-                 const std::vector<Imputation>& imputations, const std::string& entities_hash) {
+                 const Transforms& transforms, const std::string& entities_hash) {
   Hdf5Writer file(path);
   file.attribute("/", "format", bundle::kViewsFormat);
-  file.attribute("/", "version", bundle::kVersion);
+  const bool fitted = transforms.scaling || transforms.selection;
+  file.attribute("/", "version", fitted ? bundle::kFittedViewsVersion : bundle::kVersion);
   file.attribute("/", "n_targets", n_targets);
   file.attribute("/", "entities", entities_hash);
   // What entity rows mean is part of what a view is: it seeds the fingerprints.
   Sha256 meaning;
   meaning.update(entities_hash);
-  for (const auto& imputation : imputations) {
+  for (const auto& imputation : transforms.imputations) {
     const auto name = "/imputation/" + imputation.axis + "/" + imputation.block;
     const auto tables =
         static_cast<std::int64_t>(imputation.means.size()) / std::max<std::int64_t>(imputation.width, 1);
@@ -306,53 +307,25 @@ void write_views(const std::filesystem::path& path, const std::vector<BundleView
         .update(imputation.means.data(), imputation.means.size() * sizeof(float))
         .update(imputation.table_of.data(), imputation.table_of.size() * sizeof(std::int32_t));
   }
+  const auto write = [&](const std::string& name, const auto& values, std::vector<std::int64_t> shape) {
+    using T = typename std::decay_t<decltype(values)>::value_type;
+    file.write(name, hdf5_type_of<T>(), shape, values.data());
+    meaning.update(name).update(values.data(), values.size() * sizeof(T));
+  };
+  if (const auto& scaling = transforms.scaling) {
+    const auto name = "/scaling/sample/" + scaling->block;
+    const auto tables = static_cast<std::int64_t>(scaling->offset.size()) / std::max<std::int64_t>(scaling->width, 1);
+    write(name + "/offset", scaling->offset, {tables, scaling->width});
+    write(name + "/factor", scaling->factor, {tables, scaling->width});
+    write(name + "/table_of", scaling->table_of, {static_cast<std::int64_t>(scaling->table_of.size())});
+  }
+  if (const auto& selection = transforms.selection) {
+    write("/selection/sample/" + selection->block + "/columns", selection->columns,
+          {static_cast<std::int64_t>(selection->columns.size())});
+  }
   const auto seed_text = meaning.hex();
   for (const auto& view : views) write_view(file, view, n_targets, seed_text);
   file.commit(false);
-}
-
-Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& domain,
-                          const std::vector<std::int32_t>& training) {
-  const auto values = std::find_if(block.parts.begin(), block.parts.end(),
-                                   [](const auto& part) { return part.role == CDRZOO_PART_VALUES; });
-  if (values == block.parts.end() || values->dtype != CDRZOO_F32)
-    throw std::logic_error("block " + block.name + " is not dense float32 and cannot be imputed");
-  const auto* data = static_cast<const float*>(values->data);
-  const auto width = static_cast<std::size_t>(block.width);
-
-  std::map<std::int32_t, std::size_t> table_of_domain;  // domains with training entities; table 0 is all of them
-  for (const auto row : training)
-    table_of_domain.emplace(domain[static_cast<std::size_t>(row)], table_of_domain.size() + 1);
-  const std::size_t tables = 1 + table_of_domain.size();
-  std::vector<double> sum(tables * width), count(tables * width);
-  for (const auto row : training) {
-    const float* features = data + static_cast<std::size_t>(row) * width;
-    const std::size_t own = table_of_domain.at(domain[static_cast<std::size_t>(row)]) * width;
-    for (std::size_t j = 0; j < width; ++j) {
-      if (std::isnan(features[j])) continue;
-      for (const std::size_t cell : {j, own + j}) {
-        sum[cell] += static_cast<double>(features[j]);
-        count[cell] += 1;
-      }
-    }
-  }
-
-  Imputation result;
-  result.block = block.name;
-  result.width = block.width;
-  result.means.resize(tables * width);
-  for (std::size_t t = 0; t < tables; ++t) {
-    for (std::size_t j = 0; j < width; ++j) {
-      const std::size_t cell = count[t * width + j] > 0 ? t * width + j : j;
-      result.means[t * width + j] = count[cell] > 0 ? static_cast<float>(sum[cell] / count[cell]) : 0.0F;
-    }
-  }
-  result.table_of.resize(static_cast<std::size_t>(block.rows), 0);
-  for (std::size_t row = 0; row < result.table_of.size(); ++row) {
-    const auto found = table_of_domain.find(domain[row]);
-    if (found != table_of_domain.end()) result.table_of[row] = static_cast<std::int32_t>(found->second);
-  }
-  return result;
 }
 
 BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder) : plan_(&plan) {
@@ -407,8 +380,7 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
   const RowSelector select(*plan_, card);
   std::vector<BundleView> views;
   const bool stops_early = card.early_stopping && !fold.early_stop.empty();
-  const auto held_out = stops_early ? fold.early_stop : Rows();
-  const auto train = difference(fold.train, held_out);
+  const auto train = training_rows(card, fold);
   views.push_back(select.labelled("train", train, y));
   const auto training_samples = unique_of(views.back().sample);
   const auto training_drugs = unique_of(views.back().drug);
@@ -419,18 +391,26 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
   views.push_back(select.rows("validation", query.validation));
   views.push_back(select.rows("test", query.test));
   if (experiment.refit == "train+val") {
-    const auto all = difference(united(fold.train, fold.validation), held_out);
+    const auto all = difference(united(fold.train, fold.validation), stops_early ? fold.early_stop : Rows());
     if (all != train) views.push_back(select.labelled("refit", all, y));
   }
 
   const auto sample_blocks =
       known_of(card.sample_blocks, card.optional_sample_blocks, block_names(dataset.samples.blocks));
   const auto drug_blocks = known_of(card.drug_blocks, card.optional_drug_blocks, block_names(dataset.drugs.blocks));
-  std::vector<Imputation> imputations;
+  Transforms transforms;
+  auto& imputations = transforms.imputations;
+  const bool fits = !dataset.fitted_steps.empty() && gets_expression(card);
+  if (fits) {
+    auto fitted = fit_expression(dataset, fit_samples(dataset, fold, train), plan_->split->spec.source);
+    if (fitted.imputation && !card.accepts_missing) imputations.push_back(std::move(*fitted.imputation));
+    transforms.scaling = std::move(fitted.scaling);
+    transforms.selection = std::move(fitted.selection);
+  }
   if (!card.accepts_missing) {
     for (const auto& name : sample_blocks) {
       const auto* block = dataset.sample_block(name);
-      if (block == nullptr || !has_missing(*block)) continue;
+      if (block == nullptr || !has_missing(*block) || (fits && name == "expression")) continue;
       imputations.push_back(training_means(*block, dataset.samples.domain, training_samples));
       imputations.back().axis = "sample";
     }
@@ -441,7 +421,7 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
       imputations.back().axis = "drug";
     }
   }
-  write_views(cell_folder / "views.h5", views, 1, imputations, entities_hash_);
+  write_views(cell_folder / "views.h5", views, 1, transforms, entities_hash_);
 
   nlohmann::json assets = nlohmann::json::object();
   for (const auto& asset : cell.assets) assets[asset.id] = {{"path", asset.path.string()}, {"sha256", asset.sha256}};
@@ -475,6 +455,14 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
       {"assets", assets},
       {"output", {{"save_model", experiment.run.save_models}}}};
   write_text(cell_folder / "task.json", task.dump(1) + "\n");
+}
+
+std::vector<std::int32_t> training_rows(const Card& card, const Fold& fold) {
+  return card.early_stopping ? difference(fold.train, fold.early_stop) : fold.train;
+}
+
+bool gets_expression(const Card& card) {
+  return contains(card.sample_blocks, "expression") || contains(card.optional_sample_blocks, "expression");
 }
 
 std::vector<std::int32_t> query_order(const std::vector<std::int32_t>& rows, std::uint64_t cell_seed) {

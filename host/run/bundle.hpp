@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "run/fitting.hpp"
 #include "run/plan.hpp"
 
 namespace cdrzoo {
@@ -21,19 +23,17 @@ struct BundleView {
   std::vector<std::uint8_t> target_mask;  ///< [n_obs, n_targets], 1 = observed; empty = all observed
 };
 
-/// Means that replace missing values of one dense block in all views of a cell (see training_means).
-struct Imputation {
-  std::string axis;  ///< sample | drug
-  std::string block;
-  std::int64_t width = 0;
-  std::vector<float> means;            ///< [tables, width]
-  std::vector<std::int32_t> table_of;  ///< [entities of the axis in the entities file]: row of `means`
+/// What the worker does to blocks when it gathers them, the same in all views of a cell.
+struct Transforms {
+  std::vector<Imputation> imputations;
+  std::optional<Scaling> scaling;
+  std::optional<Selection> selection;
 };
 
 /// Writes views.h5. Same input, same bytes.
 /// \param entities_hash the hash in the name of the entities file: part of the views' fingerprints
 void write_views(const std::filesystem::path& file, const std::vector<BundleView>& views, std::int64_t n_targets,
-                 const std::vector<Imputation>& imputations, const std::string& entities_hash);
+                 const Transforms& transforms, const std::string& entities_hash);
 
 /// What goes into an entities file.
 struct EntitiesContent {
@@ -44,14 +44,6 @@ struct EntitiesContent {
 };
 /// Writes <folder>/entities-<hash>.h5 unless it is there, by one rename. Returns its path.
 std::filesystem::path write_entities(const std::filesystem::path& folder, const EntitiesContent& content);
-
-/// Imputation tables of one dense f32 block: for every domain that has training entities the mean of the observed
-/// values of each feature over the domain's training entities (each once); for a feature that is never observed there,
-/// and for the entities of other domains, the mean over all training entities; 0 for one that is never observed in
-/// training. \param domain [block.rows]; drugs have no domain: all 0 \param training rows of the block that training
-/// observations refer to, each once
-[[nodiscard]] Imputation training_means(const FeatureBlock& block, const std::vector<std::int32_t>& domain,
-                                        const std::vector<std::int32_t>& training);
 
 /// The worker's input (design D5). Two HDF5 files and one JSON, all contiguous and aligned so that the worker maps
 /// them:
@@ -76,6 +68,12 @@ class BundleWriter {
   std::filesystem::path entities_;
   std::string entities_hash_;
 };
+
+/// The rows that the model of a cell trains on: the fold's, without the early-stopping rows if its card asks for those.
+[[nodiscard]] std::vector<std::int32_t> training_rows(const Card& card, const Fold& fold);
+
+/// Whether the card asks for the sample block "expression", which fitted steps are about.
+[[nodiscard]] bool gets_expression(const Card& card);
 
 /// Order in which the query rows of a cell were handed out: position i of the query is row order[i] of `rows`.
 /// A seeded permutation, so that a plugin cannot memorise by position.

@@ -13,6 +13,7 @@
 #include "base/hash.hpp"
 #include "base/random.hpp"
 #include "run/features.hpp"
+#include "run/fitting.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -193,6 +194,8 @@ Plan make_plan(const Experiment& experiment, const Dataset& dataset, const Split
   if (std::set<std::uint64_t>(experiment.seeds.begin(), experiment.seeds.end()).size() != experiment.seeds.size())
     throw UsageError("the experiment names a seed twice");
   if (split.folds.empty()) throw UsageError("the split has no folds");
+
+  check_fit_source(dataset, split.spec.source);
 
   std::vector<CellPlan> models;
   std::set<std::string> names;

@@ -459,6 +459,10 @@ class Run {
       }
     }
     if (experiment.shuffle_labels) r.caveats.emplace_back("negative control: the training labels were shuffled");
+    if (gets_expression(cell.model->card)) {
+      const auto samples = fit_samples(data, fold, training_rows(cell.model->card, fold));
+      r.fitted = describe_fit(data, fold, samples, split.spec.source);
+    }
     if (experiment.task == "binary") {
       r.label_rule = {{"kind", experiment.label.kind}, {"threshold", experiment.label.threshold}};
       r.label_thresholds = label_thresholds(cell);

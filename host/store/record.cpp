@@ -41,38 +41,40 @@ class Reader {
 }  // namespace
 
 nlohmann::json Record::to_json() const {
-  return {{"record_version", kRecordVersion},
-          {"key", key},
-          {"key_inputs", key_inputs},
-          {"model", model},
-          {"model_name", model_name},
-          {"model_version", model_version},
-          {"variant", variant},
-          {"plugin_path", plugin_path},
-          {"plugin_hash", plugin_hash},
-          {"params", params},
-          {"card", card},
-          {"dataset", dataset},
-          {"dataset_hash", dataset_hash},
-          {"task", task},
-          {"caveats", caveats},
-          {"label_rule", label_rule},
-          {"label_thresholds", label_thresholds},
-          {"split", split},
-          {"repeat", repeat},
-          {"fold", fold},
-          {"seed", seed},
-          {"protocol", protocol},
-          {"status", status},
-          {"message", message},
-          {"n_train", n_train},
-          {"n_validation", n_validation},
-          {"n_test", n_test},
-          {"n_train_groups", n_train_groups},
-          {"n_test_groups", n_test_groups},
-          {"timing", timing},
-          {"host", host},
-          {"finished_at", finished_at}};
+  nlohmann::json json = {{"record_version", kRecordVersion},
+                         {"key", key},
+                         {"key_inputs", key_inputs},
+                         {"model", model},
+                         {"model_name", model_name},
+                         {"model_version", model_version},
+                         {"variant", variant},
+                         {"plugin_path", plugin_path},
+                         {"plugin_hash", plugin_hash},
+                         {"params", params},
+                         {"card", card},
+                         {"dataset", dataset},
+                         {"dataset_hash", dataset_hash},
+                         {"task", task},
+                         {"caveats", caveats},
+                         {"label_rule", label_rule},
+                         {"label_thresholds", label_thresholds},
+                         {"split", split},
+                         {"repeat", repeat},
+                         {"fold", fold},
+                         {"seed", seed},
+                         {"protocol", protocol},
+                         {"status", status},
+                         {"message", message},
+                         {"n_train", n_train},
+                         {"n_validation", n_validation},
+                         {"n_test", n_test},
+                         {"n_train_groups", n_train_groups},
+                         {"n_test_groups", n_test_groups},
+                         {"timing", timing},
+                         {"host", host},
+                         {"finished_at", finished_at}};
+  if (!fitted.is_null()) json["fitted"] = fitted;
+  return json;
 }
 
 Record Record::from_json(const nlohmann::json& json, const std::string& where) {
@@ -100,6 +102,7 @@ Record Record::from_json(const nlohmann::json& json, const std::string& where) {
   read("caveats", r.caveats);
   read("label_rule", r.label_rule);
   read("label_thresholds", r.label_thresholds);
+  if (json.contains("fitted")) read("fitted", r.fitted);
   read("split", r.split);
   read("repeat", r.repeat);
   read("fold", r.fold);

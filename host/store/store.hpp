@@ -32,7 +32,10 @@ struct Record {
   nlohmann::json params, card;
   std::string dataset, dataset_hash, task;
   std::vector<std::string> caveats;
-  nlohmann::json label_thresholds;   ///< derived labels: drug id -> threshold that the rule gave on the training rows
+  nlohmann::json label_thresholds;  ///< derived labels: drug id -> threshold that the rule gave on the training rows
+  /// What the host fitted on the training samples before the model got the expression (run/fitting.hpp, describe_fit);
+  /// null = nothing.
+  nlohmann::json fitted;
   nlohmann::json label_rule, split;  ///< split: {kind, folds, repeats, seed, hash, group_type, transductive, ...}
   int repeat = 0, fold = 0;
   std::uint64_t seed = 0;

@@ -159,31 +159,46 @@ cdrzoo_array gather_runs(SealedMemory& memory, const cdrzoo_array& from, const c
   return make_array(from.dtype, shape, to);
 }
 
-/// Replaces NaN by the training mean of the row's table.
-void impute(float* values, std::int64_t width, ArrayView<std::int32_t> rows, const StoredImputation& imputation) {
+/// The rows of a dense float32 block, transformed on the way.
+cdrzoo_array gather_transformed(SealedMemory& memory, const StoredBlock& stored, const FeatureBlock::Part& part,
+                                ArrayView<std::int32_t> rows, const StoredTransform& transform) {
+  const auto width = static_cast<std::size_t>(stored.block.width);
+  auto* values = static_cast<float*>(memory.allocate(rows.size() * width * sizeof(float)));
+  const auto stored_width = part.shape[1];
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto table = imputation.table_of[static_cast<std::size_t>(rows[i])];
-    const float* means = imputation.means.row(table);
-    float* row = values + static_cast<std::size_t>(width) * i;
-    for (std::int64_t j = 0; j < width; ++j)
-      if (std::isnan(row[j])) row[j] = means[j];
+    const auto entity = static_cast<std::size_t>(rows[i]);
+    const float* from = static_cast<const float*>(part.data) + rows[i] * stored_width;
+    float* to = values + i * width;
+    const bool scales = !transform.offset.empty();
+    const float* means = transform.means.empty() ? nullptr : transform.means.row(transform.mean_table_of[entity]);
+    const double* offset = scales ? transform.offset.row(transform.scale_table_of[entity]) : nullptr;
+    const double* factor = scales ? transform.factor.row(transform.scale_table_of[entity]) : nullptr;
+    for (std::size_t j = 0; j < width; ++j) {
+      const std::size_t column = transform.columns.empty() ? j : static_cast<std::size_t>(transform.columns[j]);
+      float value = from[column];
+      if (means != nullptr && std::isnan(value)) value = means[column];
+      to[j] = scales ? static_cast<float>((static_cast<double>(value) - offset[column]) * factor[column]) : value;
+    }
   }
+  auto array =
+      make_array(CDRZOO_F32, {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(width)}, values);
+  if (part.has_nan && any_nan(values, rows.size() * width)) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+  return array;
 }
 
 /// One part of a block for the entities `rows`: the stored array itself where all rows are wanted as they are.
 cdrzoo_array table_part(SealedMemory& memory, const StoredBlock& stored, const FeatureBlock::Part& part,
-                        ArrayView<std::int32_t> rows, bool whole, const StoredImputation* imputation) {
+                        ArrayView<std::int32_t> rows, bool whole, const StoredTransform* transform) {
   auto array = array_of(part);
   if (part.role == CDRZOO_PART_VALUES && plain_rows(stored.block.kind)) {
-    if (whole && imputation == nullptr) {
+    if (transform != nullptr) return gather_transformed(memory, stored, part, rows, *transform);
+    if (whole) {
       if (part.has_nan) array.flags |= CDRZOO_ARRAY_HAS_NAN;
       return array;
     }
     array = gather_rows(memory, array, rows);
-    if (!part.has_nan || array.data == nullptr) return array;
-    auto* values = static_cast<float*>(const_cast<void*>(array.data));  // fresh memory, sealed later
-    if (imputation != nullptr) impute(values, stored.block.width, rows, *imputation);
-    if (any_nan(values, array.bytes / sizeof(float))) array.flags |= CDRZOO_ARRAY_HAS_NAN;
+    if (part.has_nan && array.data != nullptr && any_nan(elements<float>(array), array.bytes / sizeof(float)))
+      array.flags |= CDRZOO_ARRAY_HAS_NAN;
     return array;
   }
   if (!whole) {
@@ -227,13 +242,16 @@ const FeatureBlock::Part* StoredBlock::find(std::int32_t role) const {
 }
 
 Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_(task.views) {
-  const auto expect = [](const Hdf5File& file, const char* format) {
-    if (file.text_attribute("/", "format") == format && file.int_attribute("/", "version") == bundle::kVersion) return;
+  const auto expect = [](const Hdf5File& file, const char* format, std::int64_t newest) {
+    if (file.text_attribute("/", "format") == format) {
+      const auto version = file.int_attribute("/", "version");
+      if (version >= bundle::kVersion && version <= newest) return;
+    }
     throw DataError(file.path().string() + " is not a file of format " + format + ", version " +
-                    std::to_string(bundle::kVersion));
+                    std::to_string(newest));
   };
-  expect(entities_, bundle::kEntitiesFormat);
-  expect(views_, bundle::kViewsFormat);
+  expect(entities_, bundle::kEntitiesFormat, bundle::kVersion);
+  expect(views_, bundle::kViewsFormat, bundle::kFittedViewsVersion);
   const auto hash = entities_.text_attribute("/", "hash");
   if (views_.text_attribute("/", "entities") != hash)
     throw DataError(task.views.string() + " does not belong to " + task.entities.string());
@@ -243,7 +261,7 @@ Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_
   axes_.push_back(read_axis(CDRZOO_AXIS_SAMPLE, "sample", task.sample_blocks));
   axes_.push_back(read_axis(CDRZOO_AXIS_DRUG, "drug", task.drug_blocks));
   if (entities_.has("/gene")) axes_.push_back(read_axis(CDRZOO_AXIS_GENE, "gene", {}));
-  for (auto& axis : axes_) read_imputations(axis);
+  for (auto& axis : axes_) read_transforms(axis);
   make_problem();
 }
 
@@ -268,34 +286,78 @@ StoredBlock Bundle::read_stored(const std::string& axis, const std::string& name
   stored.block = read_block(entities_, path, name, rows);
   for (const auto& part : stored.block.parts)
     register_region(part.data, static_cast<std::size_t>(part.bytes), Region::view);
-  if (task_.feature_names && !stored.block.feature_names.empty()) {
-    stored.name_offsets.push_back(0);
-    for (const auto& feature : stored.block.feature_names) {
-      stored.name_bytes += feature;
-      stored.name_offsets.push_back(static_cast<std::int64_t>(stored.name_bytes.size()));
-    }
-  }
+  name_features(stored);
   return stored;
 }
 
-void Bundle::read_imputations(Axis& axis) const {
-  const auto group = "/imputation/" + axis.name;
-  for (const auto& name : views_.children(group)) {
-    const auto path = std::string(group).append("/").append(name);
-    const auto block =
-        std::find_if(axis.blocks.begin(), axis.blocks.end(), [&](const auto& b) { return b.block.name == name; });
-    if (block == axis.blocks.end()) throw DataError(views_.path().string() + ": " + path + " is for no block");
-    const auto* values = block->find(CDRZOO_PART_VALUES);
-    if (values == nullptr || values->dtype != CDRZOO_F32)
-      throw DataError(views_.path().string() + ": " + path + " is for a block that is not dense float32");
-    StoredImputation imputation;
-    imputation.means = views_.matrix<float>(path + "/means", -1, block->block.width);
-    imputation.table_of = views_.array<std::int32_t>(path + "/table_of", axis.count);
-    for (const auto table : imputation.table_of)
-      if (table < 0 || table >= imputation.means.rows)
-        throw DataError(views_.path().string() + ": " + path + "/table_of is out of range");
-    axis.imputations[name] = imputation;
+void Bundle::name_features(StoredBlock& stored) const {
+  stored.name_offsets.clear();
+  stored.name_bytes.clear();
+  if (!task_.feature_names || stored.block.feature_names.empty()) return;
+  stored.name_offsets.push_back(0);
+  for (const auto& feature : stored.block.feature_names) {
+    stored.name_bytes += feature;
+    stored.name_offsets.push_back(static_cast<std::int64_t>(stored.name_bytes.size()));
   }
+}
+
+StoredBlock& Bundle::dense_float_block(Axis& axis, const std::string& name, const std::string& path) const {
+  const auto block =
+      std::find_if(axis.blocks.begin(), axis.blocks.end(), [&](const auto& b) { return b.block.name == name; });
+  if (block == axis.blocks.end()) throw DataError(views_.path().string() + ": " + path + " is for no block");
+  const auto* values = block->find(CDRZOO_PART_VALUES);
+  if (block->block.kind != CDRZOO_BLOCK_DENSE || values == nullptr || values->dtype != CDRZOO_F32)
+    throw DataError(views_.path().string() + ": " + path + " is for a block that is not dense float32");
+  return *block;
+}
+
+ArrayView<std::int32_t> Bundle::table_of(const std::string& path, std::int64_t count, std::int64_t tables) const {
+  const auto rows = views_.array<std::int32_t>(path + "/table_of", count);
+  for (const auto table : rows)
+    if (table < 0 || table >= tables)
+      throw DataError(views_.path().string() + ": " + path + "/table_of is out of range");
+  return rows;
+}
+
+void Bundle::read_transforms(Axis& axis) const {
+  const auto each = [&](const std::string& kind, const auto& read) {
+    const auto group = "/" + kind + "/" + axis.name;
+    for (const auto& name : views_.children(group)) {
+      const auto path = std::string(group).append("/").append(name);
+      read(path, dense_float_block(axis, name, path), axis.transforms[name]);
+    }
+  };
+  each("imputation", [&](const std::string& path, const StoredBlock& stored, StoredTransform& transform) {
+    transform.means = views_.matrix<float>(path + "/means", -1, stored.block.width);
+    transform.mean_table_of = table_of(path, axis.count, transform.means.rows);
+  });
+  each("scaling", [&](const std::string& path, const StoredBlock& stored, StoredTransform& transform) {
+    transform.offset = views_.matrix<double>(path + "/offset", -1, stored.block.width);
+    transform.factor = views_.matrix<double>(path + "/factor", transform.offset.rows, stored.block.width);
+    transform.scale_table_of = table_of(path, axis.count, transform.offset.rows);
+  });
+  each("selection", [&](const std::string& path, StoredBlock& stored, StoredTransform& transform) {
+    transform.columns = views_.array<std::int32_t>(path + "/columns");
+    select(stored, transform.columns, path);
+  });
+}
+
+/// From here on the block is as wide as the selection, and its space says which columns stay.
+void Bundle::select(StoredBlock& stored, ArrayView<std::int32_t> columns, const std::string& path) const {
+  auto& block = stored.block;
+  if (static_cast<std::int64_t>(block.feature_names.size()) != block.width)
+    throw DataError(views_.path().string() + ": " + path + " is for a block without feature names");
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (columns[i] < 0 || columns[i] >= block.width || (i > 0 && columns[i] <= columns[i - 1]))
+      throw DataError(views_.path().string() + ": " + path + "/columns do not rise or are out of range");
+    names.push_back(block.feature_names[static_cast<std::size_t>(columns[i])]);
+  }
+  if (names.empty()) throw DataError(views_.path().string() + ": " + path + "/columns is empty");
+  block.width = static_cast<std::int64_t>(names.size());
+  block.space = space_of(names);
+  block.feature_names = std::move(names);
+  name_features(stored);
 }
 
 void Bundle::make_problem() {
@@ -310,6 +372,7 @@ void Bundle::make_problem() {
       for (const auto& part : stored.block.parts) {
         auto shape = part.shape;
         shape[0] = 0;
+        if (part.role == CDRZOO_PART_VALUES && stored.block.kind == CDRZOO_BLOCK_DENSE) shape[1] = stored.block.width;
         parts.push_back({sizeof(cdrzoo_part), part.role, make_array(part.dtype, shape, nullptr)});
       }
       auto block = block_header(stored);
@@ -342,11 +405,10 @@ void Bundle::add_table(View& view, const Axis& axis, ArrayView<std::int32_t> row
   table.parts.reserve(axis.blocks.size());
   for (const auto& stored : axis.blocks) {
     auto& parts = table.parts.emplace_back();
-    const auto found = axis.imputations.find(stored.block.name);
-    const auto* imputation = found == axis.imputations.end() ? nullptr : &found->second;
+    const auto found = axis.transforms.find(stored.block.name);
+    const auto* transform = found == axis.transforms.end() ? nullptr : &found->second;
     for (const auto& part : stored.block.parts)
-      parts.push_back(
-          {sizeof(cdrzoo_part), part.role, table_part(view.memory_, stored, part, rows, whole, imputation)});
+      parts.push_back({sizeof(cdrzoo_part), part.role, table_part(view.memory_, stored, part, rows, whole, transform)});
     auto block = block_header(stored);
     block.rows = static_cast<std::int64_t>(rows.size());
     block.parts = span_of(parts);

@@ -26,14 +26,18 @@ struct StoredBlock {
   [[nodiscard]] const FeatureBlock::Part* find(std::int32_t role) const;  ///< nullptr if there is none
 };
 
-/// Training means of one block (run/bundle.hpp, Imputation).
-struct StoredImputation {
+/// What training samples say about one dense block (run/fitting.hpp): missing values are filled, then the block is
+/// scaled, then columns are selected. What is empty is not done.
+struct StoredTransform {
   MatrixView<float> means;
-  ArrayView<std::int32_t> table_of;
+  ArrayView<std::int32_t> mean_table_of;
+  MatrixView<double> offset, factor;
+  ArrayView<std::int32_t> scale_table_of;
+  ArrayView<std::int32_t> columns;
 };
 
 /// A view as the ABI wants it, with the memory behind it. Whole tables are the mapping of the entities file itself;
-/// subsets and imputed blocks are gathered once into memory that is read-only afterwards.
+/// subsets and transformed blocks are gathered once into memory that is read-only afterwards.
 class View {
  public:
   [[nodiscard]] const cdrzoo_view& abi() const { return view_; }
@@ -70,13 +74,18 @@ class Bundle {
     std::int64_t count = 0;
     cdrzoo_array key{};
     std::deque<StoredBlock> blocks;
-    std::map<std::string, StoredImputation> imputations;
+    std::map<std::string, StoredTransform> transforms;
   };
 
   [[nodiscard]] Axis read_axis(std::int32_t code, const std::string& name,
                                const std::vector<std::string>& blocks) const;
   [[nodiscard]] StoredBlock read_stored(const std::string& axis, const std::string& name, std::int64_t rows) const;
-  void read_imputations(Axis& axis) const;
+  void name_features(StoredBlock& stored) const;
+  void read_transforms(Axis& axis) const;
+  [[nodiscard]] StoredBlock& dense_float_block(Axis& axis, const std::string& name, const std::string& path) const;
+  [[nodiscard]] ArrayView<std::int32_t> table_of(const std::string& path, std::int64_t count,
+                                                 std::int64_t tables) const;
+  void select(StoredBlock& stored, ArrayView<std::int32_t> columns, const std::string& path) const;
   void make_problem();
   void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;
   void add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const;

@@ -85,7 +85,7 @@ TEST_CASE("Data info says in words what is fitted in each fold") {
   CHECK(info["fitted_steps"].size() == 4);
   const auto text = info_text(info, false);
   CHECK_THAT(text, contains("fitted in each fold, not applied in this file:") &&
-                       contains("The 1 genes of largest variance over the training samples of domain lines") &&
+                       contains("The gene of largest variance over the training samples of domain lines") &&
                        contains("of domain patients was z-scored by the training samples of the source domain"));
   write_dataset(content_with({}), folder / "b.h5");
   CHECK_THAT(info_text(describe_dataset(Dataset::open(folder / "b.h5")), false), !contains("fitted in each fold"));

@@ -664,6 +664,29 @@ TEST_CASE("Caveats of the data and a negative control are said under every table
   }
 }
 
+TEST_CASE("What was fitted in each fold is said under every table, step by step and once") {
+  SyntheticStore s(2);
+  s.adjust = [](Record& record, PredictionTable&) {
+    record.fitted = {{"sentences",
+                      {"Missing expression was filled with a minimum.",
+                       "Expression was z-scored per domain on the training samples of each fold."}}};
+    if (record.fold == 1) record.fitted["sentences"].push_back("Domain patients has no training samples.");
+  };
+  s.add("toy.good", good);
+  for (const char* format : {"text", "markdown"}) {
+    ReportOptions options;
+    options.format = format;
+    const auto words = words_of(s, options);
+    const auto fill = words.find("Missing expression was filled"),
+               scale = words.find("Expression was z-scored per domain"),
+               fallback = words.find("Domain patients has no training samples.");
+    REQUIRE(fallback != std::string::npos);
+    CHECK(fill < scale);
+    CHECK(scale < fallback);
+    CHECK(words.find("Expression was z-scored per domain", scale + 1) == std::string::npos);
+  }
+}
+
 namespace {
 
 /// What a snapshot test expects. CDRZOO_UPDATE_EXPECTED=1 writes \p now there first: look at the difference in git.

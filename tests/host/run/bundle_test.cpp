@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <sstream>
 
 #include "base/error.hpp"
 #include "base/random.hpp"
+#include "data/feature_block.hpp"
 #include "data/hdf5_file.hpp"
 #include "host/run/run_fixture.hpp"
 #include "support/catch.hpp"
@@ -18,6 +20,7 @@
 using namespace cdrzoo;
 using cdrzoo::test::contains;
 using cdrzoo::test::RunFixture;
+using Rows = std::vector<std::int32_t>;
 
 namespace {
 
@@ -293,6 +296,220 @@ TEST_CASE("Missing values become training means where the card does not accept t
       (test::expression_value(0, 2) + test::expression_value(2, 2) + test::expression_value(3, 2)) / 3;
   CHECK(expression[1 * test::kGenes + 2] == expected);
   CHECK(expression[0] == test::expression_value(0, 0));
+}
+
+namespace {
+
+using Steps = std::vector<FittedStep>;
+
+/// The fixture's data with fitted steps, and changed expression.
+std::function<void(RunFixture&)> with_steps(const Steps& steps,
+                                            const std::function<void(std::vector<float>&)>& change = {}) {
+  return [=](RunFixture& f) {
+    auto content = test::small_content();
+    content.fitted_steps = steps;
+    if (change) change(content.expression);
+    write_dataset(content, f.folder / "fitted.h5");
+    f.dataset = Dataset::open(f.folder / "fitted.h5");
+  };
+}
+FittedStep zscore(const std::string& domain = "", FittedStep::From from = FittedStep::From::own_domain) {
+  return {FittedStep::Kind::zscore, domain, from, 0};
+}
+FittedStep variable(std::int64_t genes) {
+  return {FittedStep::Kind::variable_genes, "", FittedStep::From::own_domain, genes};
+}
+
+const cdrzoo_block& expression_of(const cdrzoo_entities& entities) {
+  for (std::uint64_t b = 0; b < entities.blocks.count; ++b) {
+    const auto* block = CDRZOO_AT(entities.blocks, cdrzoo_block, b);
+    if (worker::to_string(block->name) == "expression") return *block;
+  }
+  throw std::logic_error("no expression");
+}
+
+/// Expression of a view as the plugin gets it, [samples, width].
+std::vector<float> shown_expression(const worker::View& view) {
+  return values<float>(part_of(*entities_of(view.abi(), CDRZOO_AXIS_SAMPLE), "expression", CDRZOO_PART_VALUES));
+}
+
+}  // namespace
+
+TEST_CASE("A z-scored training view has mean 0 and standard deviation 1 in each gene and domain") {
+  // A pool gives the patients statistics of their own.
+  const Written bundle(card(R"("samples":["expression"],"unlabelled_target":"optional")"), [](RunFixture& f) {
+    with_steps({zscore()})(f);
+    f.split.folds[0].unlabelled_samples = {6, 7, 8};
+  });
+  const auto task = bundle.task();
+  const worker::Bundle reader(task);
+  for (const auto& [name, n] : {std::pair("train", std::size_t{4}), {"unlabelled", std::size_t{3}}}) {
+    const auto view = reader.view(name);
+    const auto x = shown_expression(*view);
+    REQUIRE(x.size() == n * test::kGenes);
+    for (std::size_t g = 0; g < test::kGenes; ++g) {
+      double sum = 0, squares = 0;
+      for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i * test::kGenes + g]);
+      for (std::size_t i = 0; i < n; ++i) squares += std::pow(static_cast<double>(x[i * test::kGenes + g]), 2);
+      INFO(name << ", gene " << g);
+      CHECK(std::abs(sum) < (g == 2 ? 1e-5 : 1e-6));  // the filled value is the mean as a float32
+      // A filled value of gene 2 is the mean, which adds nothing to the squares of the others.
+      CHECK(std::abs(squares / static_cast<double>(g == 2 ? n - 1 : n) - 1) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("Query rows are scaled by what the training rows say") {
+  const Written bundle(card(), with_steps({zscore()}));
+  const auto task = bundle.task();
+  const auto x = shown_expression(*worker::Bundle(task).view("test"));
+  // Gene 0 of the training lines: 0, 0.25, 0.5, 0.75; the test line has 1.25.
+  const double sd = std::sqrt((9 + 1 + 1 + 9) / 64.0 / 4);
+  CHECK(x[0] == static_cast<float>((1.25 - 0.375) * (1 / sd)));
+}
+
+TEST_CASE("Missing values stay missing where the card accepts them, and are scaled by what is observed") {
+  const Written bundle(card(R"("samples":["expression"])", R"("accepts_missing":true)"), with_steps({zscore()}));
+  const auto task = bundle.task();
+  const worker::Bundle reader(task);
+  const auto train = reader.view("train"), test = reader.view("test");
+  const auto x = shown_expression(*train);
+  CHECK(std::isnan(x[1 * test::kGenes + 2]));
+  CHECK(std::count_if(x.begin(), x.end(), [](float v) { return std::isnan(v); }) == 1);
+  const double mean = (0.0 + 0.5 + 0.75) / 3 + 20;
+  const double sd = std::sqrt((std::pow(20 - mean, 2) + std::pow(20.5 - mean, 2) + std::pow(20.75 - mean, 2)) / 3);
+  CHECK(std::abs(static_cast<double>(x[0 * test::kGenes + 2]) - (20 - mean) / sd) < 1e-6);
+  const auto& flags = [](const worker::View& view) {
+    return part_of(*entities_of(view.abi(), CDRZOO_AXIS_SAMPLE), "expression", CDRZOO_PART_VALUES).flags;
+  };
+  CHECK(flags(*train) == CDRZOO_ARRAY_HAS_NAN);
+  CHECK(flags(*test) == 0U);
+}
+
+TEST_CASE("A selection of genes is what width, space, names and schema say") {
+  const auto choose = [](std::vector<float>& x) {  // genes 1 and 3 vary most in training
+    for (std::size_t s = 0; s < 9; ++s) x[s * test::kGenes + 1] *= static_cast<float>(1 + s);
+    for (std::size_t s = 0; s < 9; ++s) x[s * test::kGenes + 3] *= static_cast<float>(1 + s % 2);
+  };
+  auto text = card(R"("samples":["expression"],"feature_names":true)");
+  const Written bundle(text, with_steps({variable(2), zscore()}, choose));
+  const auto task = bundle.task();
+  const worker::Bundle reader(task);
+  const auto train = reader.view("train");
+  const auto& block = expression_of(*entities_of(train->abi(), CDRZOO_AXIS_SAMPLE));
+  CHECK(block.width == 2);
+  CHECK(worker::to_string(block.space) == space_of({"B", "D"}));
+  CHECK(values<std::int64_t>(block.feature_name_offsets) == std::vector<std::int64_t>{0, 1, 2});
+  CHECK(values<std::uint8_t>(block.feature_name_bytes) == std::vector<std::uint8_t>{'B', 'D'});
+  const auto& array = CDRZOO_AT(block.parts, cdrzoo_part, 0)->array;
+  CHECK(array.shape[0] == 4);
+  CHECK(array.shape[1] == 2);
+  CHECK(array.stride[0] == 2);
+  const auto& schema = expression_of(*CDRZOO_AT(reader.problem().schema, cdrzoo_entities, 0));
+  CHECK(schema.width == 2);
+  CHECK(worker::to_string(schema.space) == space_of({"B", "D"}));
+  CHECK(CDRZOO_AT(schema.parts, cdrzoo_part, 0)->array.shape[1] == 2);
+
+  // The same columns as without a selection.
+  const Written all(text, with_steps({zscore()}, choose));
+  const auto all_task = all.task();
+  const auto x = shown_expression(*train), y = shown_expression(*worker::Bundle(all_task).view("train"));
+  REQUIRE(x.size() == 8);
+  for (std::size_t i = 0; i < 4; ++i) {
+    CHECK(x[2 * i] == y[i * test::kGenes + 1]);
+    CHECK(x[2 * i + 1] == y[i * test::kGenes + 3]);
+  }
+}
+
+TEST_CASE("Changing the expression of test samples changes no byte of scaling, selection or training view") {
+  const Steps steps = {{FittedStep::Kind::fill_minimum, "", FittedStep::From::own_domain, 0}, variable(3), zscore()};
+  const Written a(card(), with_steps(steps));
+  const Written b(card(), with_steps(steps, [](std::vector<float>& all) {
+                    for (const std::size_t s : {4U, 5U})  // validation and test
+                      for (std::size_t g = 0; g < test::kGenes; ++g)
+                        all[s * test::kGenes + g] = 1000.0F * static_cast<float>(s + g);
+                  }));
+  const Hdf5File x(a.cell / "views.h5"), y(b.cell / "views.h5");
+  const auto numbers = [](const Hdf5File& file, const std::string& name) {
+    const auto all = file.matrix<double>("/scaling/sample/expression/" + name);
+    return std::vector<double>(all.data, all.data + all.rows * all.cols);
+  };
+  CHECK(numbers(x, "offset") == numbers(y, "offset"));
+  CHECK(numbers(x, "factor") == numbers(y, "factor"));
+  const auto columns = [](const Hdf5File& file) {
+    const auto all = file.array<std::int32_t>("/selection/sample/expression/columns");
+    return Rows(all.begin(), all.end());
+  };
+  CHECK(columns(x) == columns(y));
+  const auto task_a = a.task(), task_b = b.task();
+  const worker::Bundle read_a(task_a), read_b(task_b);
+  CHECK(shown_expression(*read_a.view("train")) == shown_expression(*read_b.view("train")));
+  CHECK(shown_expression(*read_a.view("test")) != shown_expression(*read_b.view("test")));
+
+  // The fingerprints are salted by the whole data set by way of the entities' hash; without that they are equal.
+  const auto fingerprint = [&](const Written& bundle) {
+    const auto& fold = bundle.fixture.split.folds[0];
+    const auto& dataset = bundle.fixture.dataset;
+    auto fit = fit_expression(dataset, fit_samples(dataset, fold, fold.train), "lines");
+    BundleView view;
+    view.name = "train";
+    view.n_obs = 1;
+    view.sample = view.drug = {0};
+    view.target = {1};
+    write_views(bundle.fixture.folder / "again.h5", {view}, 1, {{*fit.imputation}, fit.scaling, fit.selection}, "0123");
+    return Hdf5File(bundle.fixture.folder / "again.h5").text_attribute("/train", "fingerprint");
+  };
+  CHECK(fingerprint(a) == fingerprint(b));
+  const Written c(card(), with_steps(steps, [](std::vector<float>& all) { all[0] += 1; }));  // a training sample
+  CHECK(fingerprint(a) != fingerprint(c));
+}
+
+TEST_CASE("Views with fitted steps are version 2, those without stay as they were") {
+  const Written plain(card()), scaled(card(), with_steps({zscore()}));
+  const auto version = [](const Written& bundle) {
+    return Hdf5File(bundle.cell / "views.h5").int_attribute("/", "version");
+  };
+  CHECK(version(plain) == 1);
+  CHECK(version(scaled) == 2);
+  CHECK_FALSE(Hdf5File(plain.cell / "views.h5").has("/scaling"));
+  CHECK_FALSE(Hdf5File(plain.cell / "views.h5").has("/selection"));
+  // A model that gets no expression is not touched.
+  const Written other(card(R"("samples":["tissue"])"), with_steps({zscore()}));
+  CHECK(version(other) == 1);
+}
+
+TEST_CASE("Scaling and selection that do not fit the block are refused") {
+  const Written bundle(card(), with_steps({variable(2), zscore()}));
+  const auto complaint = [&](const std::function<void(Transforms&)>& damage) {
+    const auto& fold = bundle.fixture.split.folds[0];
+    const auto& dataset = bundle.fixture.dataset;
+    auto fit = fit_expression(dataset, fit_samples(dataset, fold, fold.train), "lines");
+    Transforms transforms{{}, fit.scaling, fit.selection};
+    damage(transforms);
+    auto task = bundle.task();
+    const auto hash = Hdf5File(task.entities).text_attribute("/", "hash");
+    task.views = bundle.fixture.folder / "damaged.h5";
+    write_views(task.views, {}, 1, transforms, hash);
+    try {
+      const worker::Bundle reader(task);
+    } catch (const DataError& e) {
+      return std::string(e.what());
+    }
+    return std::string("no complaint");
+  };
+  CHECK(complaint([](Transforms&) {}) == "no complaint");
+  CHECK_THAT(complaint([](Transforms& t) { t.selection->columns = {0, 4}; }), contains("out of range"));
+  CHECK_THAT(complaint([](Transforms& t) { t.selection->columns = {1, 1}; }), contains("do not rise"));
+  CHECK_THAT(complaint([](Transforms& t) { t.selection->columns = {}; }), contains("columns"));
+  CHECK_THAT(complaint([](Transforms& t) { t.selection->block = "mutation"; }), contains("is for no block"));
+  CHECK_THAT(complaint([](Transforms& t) { t.scaling->table_of[0] = 2; }), contains("table_of is out of range"));
+  CHECK_THAT(complaint([](Transforms& t) { t.scaling->table_of.pop_back(); }), contains("table_of"));
+  CHECK_THAT(complaint([](Transforms& t) {
+               t.scaling->width = 2;
+               t.scaling->offset.resize(4);
+               t.scaling->factor.resize(4);
+             }),
+             contains("offset has shape"));
 }
 
 TEST_CASE("Ragged blocks keep each entity's own part when a view takes a subset") {

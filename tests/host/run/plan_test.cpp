@@ -43,6 +43,17 @@ std::vector<double> pick(const std::vector<double>& y, const std::vector<std::in
 
 }  // namespace
 
+TEST_CASE("A step that learns from the source needs a split with a source") {
+  RunFixture fixture(card());
+  auto content = test::small_content();
+  content.fitted_steps = {{FittedStep::Kind::zscore, "patients", FittedStep::From::source, 0}};
+  write_dataset(content, fixture.folder / "fitted.h5");
+  fixture.dataset = Dataset::open(fixture.folder / "fitted.h5");
+  CHECK_NOTHROW(fixture.plan());
+  fixture.split.spec.source.clear();
+  CHECK_THROWS_WITH(fixture.plan(), contains("this split has none"));
+}
+
 TEST_CASE("A label is 1 strictly below the drug's median over training rows and 0 on it") {
   RunFixture fixture(card());
   fixture.experiment.task = "binary";

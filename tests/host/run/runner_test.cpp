@@ -119,6 +119,26 @@ TEST_CASE("predictions come back to their rows, with truth, names and context") 
   CHECK(tissues == std::map<std::string, int>{{"", 30}, {"t0", 30}, {"t1", 30}, {"t2", 30}, {"t3", 30}, {"t4", 30}});
 }
 
+TEST_CASE("the record of a cell says what was fitted on its training samples") {
+  RunFixture f({good()});
+  auto content = run_fixture_content();
+  content.fitted_steps = {{FittedStep::Kind::zscore, "", FittedStep::From::own_domain, 0}};
+  write_dataset(content, f.folder.path() / "data.h5");
+  f.dataset = Dataset::open(f.folder.path() / "data.h5");
+  f.remake();
+  CHECK(f.run().ok == 5);
+  const Store store = f.open();
+  for (const auto& cell : f.plan.cells) {
+    const auto fitted = store.record(cell.key).fitted;
+    std::set<std::int32_t> samples;
+    for (const auto row : f.split.at(cell.repeat, cell.fold).train)
+      samples.insert(f.dataset.responses.sample[static_cast<std::size_t>(row)]);
+    CHECK(fitted.at("steps").at(0).at("samples") == samples.size());
+    CHECK(fitted.at("steps").at(0).at("statistics_of") == "lines");
+    CHECK(fitted.at("sentences").at(0) == "Expression was z-scored per domain on the training samples of each fold.");
+  }
+}
+
 TEST_CASE("a finished run is not run again, and a new model adds its cells alone") {
   RunFixture f({good()});
   CHECK(f.run().ok == 5);

@@ -76,6 +76,32 @@ struct EchoCell {
 
 }  // namespace
 
+TEST_CASE("What a model predicts for other samples does not depend on the expression of the test samples") {
+  const auto validation = [](float shift) {
+    const EchoCell cell(json::object(), [&](RunFixture& f) {
+      auto content = test::small_content();
+      content.fitted_steps = {{FittedStep::Kind::fill_minimum, "", FittedStep::From::own_domain, 0},
+                              {FittedStep::Kind::variable_genes, "", FittedStep::From::own_domain, 3},
+                              {FittedStep::Kind::zscore, "", FittedStep::From::own_domain, 0}};
+      for (std::size_t g = 0; g < test::kGenes; ++g) content.expression[5 * test::kGenes + g] += shift;  // l5 is tested
+      write_dataset(content, f.folder / "fitted.h5");
+      f.dataset = Dataset::open(f.folder / "fitted.h5");
+    });
+    const auto ran = cell.run();
+    INFO(ran.process.err);
+    REQUIRE(ran.process.ok());
+    const Hdf5File file(ran.out / "predictions.h5");
+    const auto mean = file.matrix<float>("/validation/mean"), test = file.matrix<float>("/test/mean");
+    CHECK((std::abs(test.data[0]) > 1e5F) == (shift > 0));
+    return std::vector<float>(mean.data, mean.data + mean.rows);
+  };
+  const auto shown = validation(0);
+  // Echo predicts the first gene; l4 has 1 there, and the training lines without l3 (early stopping) have 0, 0.25, 0.5.
+  const double sd = std::sqrt((0.0625 + 0 + 0.0625) / 3);
+  CHECK(shown == std::vector<float>(3, static_cast<float>((1 - 0.25) * (1 / sd))));
+  CHECK(validation(1e6F) == shown);
+}
+
 TEST_CASE("A cell runs end to end: what the plugin gets, what comes back") {
   const EchoCell cell({{"scale", 2.0}}, [](RunFixture& f) { f.experiment.run.save_models = true; });
   const auto ran = cell.run();

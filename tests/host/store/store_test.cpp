@@ -104,6 +104,14 @@ std::string message_of(F&& call) {
 
 }  // namespace
 
+TEST_CASE("what was fitted is in the record of a cell, and not in that of a cell where nothing was") {
+  auto r = make_record("k");
+  CHECK_FALSE(r.to_json().contains("fitted"));
+  CHECK(Record::from_json(r.to_json(), "here").fitted.is_null());
+  r.fitted = {{"sentences", {"z-scored"}}};
+  CHECK(Record::from_json(r.to_json(), "here").fitted == r.fitted);
+}
+
 TEST_CASE("a committed cell is read back as it was written") {
   const test::TemporaryFolder folder;
   const Store store = Store::open(folder / "s");
