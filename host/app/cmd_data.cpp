@@ -63,6 +63,18 @@ std::string build_file(const Recipe& recipe, const std::filesystem::path& from, 
   return text.str();
 }
 
+/// The files of a recipe that the HDF5 library reads; it can crash on damaged ones.
+std::string hdf5_sources(const Recipe& recipe) {
+  std::string list;
+  for (const auto& domain : recipe.domains) {
+    const std::string format = format_of(domain.expression.file, domain.expression.format);
+    if (format != "h5ad" && format != "gctx") continue;
+    if (list.find(domain.expression.file) == std::string::npos)
+      list += (list.empty() ? "" : " or ") + domain.expression.file;
+  }
+  return list;
+}
+
 int build(const Words& words) {
   const Usage usage{"cdrzoo data build RECIPE.toml -o FILE [--from DIR] [--lost FILE]",
                     "Builds a data set from the files that a recipe names, and says what was done with every row.",
@@ -86,8 +98,11 @@ int build(const Words& words) {
                                                : recipe_file.parent_path();
   const auto lost_file = (*values)["lost"].as<std::string>();
   // The HDF5 library can crash on damaged files of other programs; that must end as one sentence.
-  const ChildTask task{"building " + output.string(),
-                       "a source of " + recipe_file.string() + " is damaged: a library crashes on it"};
+  const std::string fragile = hdf5_sources(recipe);
+  const ChildTask task{"building " + output.string(), fragile.empty()
+                                                          ? "the build of " + recipe_file.string() + " crashed"
+                                                          : fragile + " below " + (from.empty() ? "." : from.string()) +
+                                                                " is damaged: the HDF5 library crashes on it"};
   std::cout << run_in_child(task, [&] { return build_file(recipe, from, output, lost_file); });
   return kExitOk;
 }
