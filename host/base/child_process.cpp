@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,8 +35,17 @@ enum class Outcome : char {
   other = 'o'
 };
 
-/// Signals by which a process ends that did something wrong itself.
-constexpr std::array<int, 5> kCrashes = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+/// Signals by which a process ends that did something wrong itself; the last is that of a HangGuard.
+constexpr std::array<int, 6> kCrashes = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGVTALRM};
+
+unsigned guard_cpu_s = 0;  // of this process; 0: it is no child
+int guards = 0;
+
+void set_guard(unsigned cpu_s) {
+  itimerval timer{};
+  timer.it_value.tv_sec = static_cast<time_t>(cpu_s);
+  ::setitimer(ITIMER_VIRTUAL, &timer, nullptr);
+}
 
 std::string outcome_of(const std::function<std::string()>& work) {
   const auto tell = [](Outcome outcome, const std::string& words) { return static_cast<char>(outcome) + words; };
@@ -73,6 +83,8 @@ std::string outcome_of(const std::function<std::string()>& work) {
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::alarm(task.timeout_s);
+  guard_cpu_s = task.call_cpu_s;
+  guards = 0;
 
   const std::string outcome = outcome_of(work);
   std::cout.flush();
@@ -101,6 +113,14 @@ std::string read_all(int fd) {
 }
 
 }  // namespace
+
+HangGuard::HangGuard() {
+  if (guards++ == 0 && guard_cpu_s > 0) set_guard(guard_cpu_s);
+}
+
+HangGuard::~HangGuard() {
+  if (--guards == 0 && guard_cpu_s > 0) set_guard(0);
+}
 
 std::string run_in_child(const ChildTask& task, const std::function<std::string()>& work) {
   std::cout.flush();  // or the child would print it again

@@ -483,7 +483,7 @@ class TemporaryFile {
 void rewrite_in_child(const std::filesystem::path& from, const std::filesystem::path& to) {
   ChildTask task;
   task.what = "reading " + from.string();
-  task.crash = from.string() + " is damaged: the HDF5 library crashes on it";
+  task.crash = from.string() + " is damaged: the HDF5 library crashes or hangs on it";
   task.timeout_s = 600;
   task.quiet = true;
   run_in_child(task, [&] {

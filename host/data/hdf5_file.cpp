@@ -16,6 +16,7 @@
 #include <list>
 #include <new>
 
+#include "base/child_process.hpp"
 #include "base/error.hpp"
 
 namespace cdrzoo {
@@ -430,6 +431,7 @@ struct Hdf5File::State {
 };
 
 Hdf5File::Hdf5File(std::filesystem::path path, Hdf5Access protection) : state_(std::make_unique<State>()) {
+  const HangGuard guard;
   prepare_library();
   state_->protection = protection;
   state_->path = std::move(path);
@@ -483,13 +485,18 @@ const std::filesystem::path& Hdf5File::path() const { return state_->path; }
 std::uint64_t Hdf5File::file_bytes() const { return state_->file_bytes; }
 std::shared_ptr<const void> Hdf5File::storage() const { return state_->storage; }
 
-bool Hdf5File::has(const std::string& object) const { return state_->exists(object); }
+bool Hdf5File::has(const std::string& object) const {
+  const HangGuard guard;
+  return state_->exists(object);
+}
 
 bool Hdf5File::is_group(const std::string& object) const {
+  const HangGuard guard;
   return has(object) && H5Iget_type(state_->open_object(object).get()) == H5I_GROUP;
 }
 
 std::vector<std::string> Hdf5File::children(const std::string& group) const {
+  const HangGuard guard;
   std::vector<std::string> names;
   if (!has(group)) return names;
   const Hid id = state_->open_object(group);
@@ -516,11 +523,13 @@ std::vector<std::string> Hdf5File::children(const std::string& group) const {
 }
 
 Hdf5File::Info Hdf5File::info(const std::string& dataset) const {
+  const HangGuard guard;
   const Opened opened = state_->open_dataset(dataset);
   return {opened.is_text(), opened.is_text() ? Hdf5Type::u8 : state_->number_type(opened, dataset), opened.shape};
 }
 
 Hdf5File::Outline Hdf5File::outline(const std::string& dataset) const {
+  const HangGuard guard;
   const Opened opened = state_->open_dataset(dataset);
   return {opened.elements, opened.shape};
 }
@@ -532,6 +541,7 @@ struct Hdf5File::Numbers::Impl {
 };
 
 Hdf5File::Numbers Hdf5File::numbers(const std::string& dataset) const {
+  const HangGuard guard;
   Opened opened = state_->open_dataset(dataset);
   if (opened.elements == Elements::text || opened.elements == Elements::other) {
     damaged(state_->path, dataset,
@@ -569,6 +579,7 @@ std::int64_t Hdf5File::Numbers::rows_at_once(std::uint64_t element_bytes) const 
 }
 
 void Hdf5File::Numbers::read_as(Hdf5Type type, std::int64_t first, std::int64_t count, void* out) const {
+  const HangGuard guard;
   const auto& [path, name, dataset] = *impl_;
   if (count == 0) return;
   if (first < 0 || count < 0 || first > dataset.shape[0] - count) {
@@ -594,6 +605,7 @@ void Hdf5File::Numbers::read_as(Hdf5Type type, std::int64_t first, std::int64_t 
 }
 
 Hdf5File::Block Hdf5File::block(const std::string& dataset) const {
+  const HangGuard guard;
   const Opened opened = state_->open_dataset(dataset);
   if (opened.is_text()) damaged(state_->path, dataset, "holds text; expected numbers");
   Block out;
@@ -625,6 +637,7 @@ Hdf5File::Block Hdf5File::expect(const std::string& dataset, Hdf5Type type, std:
 }
 
 std::vector<std::string> Hdf5File::unchecked_strings(const std::string& dataset, std::int64_t length) const {
+  const HangGuard guard;
   const Opened opened = state_->open_dataset(dataset);
   if (!opened.is_text()) damaged(state_->path, dataset, "holds numbers; expected text");
   if (opened.shape.size() != 1 || (length >= 0 && opened.shape[0] != length)) {
@@ -678,6 +691,7 @@ std::string Hdf5File::text(const std::string& dataset) const {
 }
 
 bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
+  const HangGuard guard;
   if (!has(object)) return false;
   const Hid id = state_->open_object(object);
   const htri_t there = H5Aexists(id.get(), name.c_str());
@@ -709,6 +723,7 @@ std::size_t attribute_count(const std::filesystem::path& path, const Hid& id, co
 }  // namespace
 
 std::vector<std::string> Hdf5File::text_list_attribute(const std::string& object, const std::string& name) const {
+  const HangGuard guard;
   const Hid owner = state_->open_object(object);
   const Hid id = open_attribute(state_->path, owner, object, name);
   const std::size_t count = attribute_count(state_->path, id, object, name, state_->file_bytes);
@@ -763,6 +778,7 @@ std::string Hdf5File::text_attribute(const std::string& object, const std::strin
 }
 
 std::vector<std::int64_t> Hdf5File::int_list_attribute(const std::string& object, const std::string& name) const {
+  const HangGuard guard;
   const Hid owner = state_->open_object(object);
   const Hid id = open_attribute(state_->path, owner, object, name);
   std::vector<std::int64_t> values(attribute_count(state_->path, id, object, name, state_->file_bytes));
@@ -785,6 +801,7 @@ std::int64_t Hdf5File::int_attribute(const std::string& object, const std::strin
 }
 
 std::string Hdf5File::reference_attribute(const std::string& object, const std::string& name) const {
+  const HangGuard guard;
   const Hid owner = state_->open_object(object);
   const Hid id = open_attribute(state_->path, owner, object, name);
   const Hid type(H5Aget_type(id.get()), H5Tclose);

@@ -7,8 +7,10 @@
 
 #include <cdrzoo/safetensors.hpp>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
@@ -25,6 +27,8 @@
 #include "import/recipe.hpp"
 #include "import/series_matrix.hpp"
 #include "split/split.hpp"
+#include "support/foreign_hdf5.hpp"
+#include "support/small_anndata.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace cdrzoo::fuzz {
@@ -201,7 +205,22 @@ std::vector<std::string> seeds_csv() {
 
 // --- matrices and gene sets ---
 
-/// Reads everything of a matrix; the names of two samples and three genes for formats that have none.
+/// Reads everything of a matrix.
+void read_matrix(const MatrixSpec& spec) {
+  const auto source = open_matrix(spec);
+  const auto across = (source->lines() == MatrixSource::Lines::samples ? source->genes() : source->samples()).size();
+  double sum = 0.0;
+  source->read([&sum, across](std::int64_t, const float* values) {
+    for (std::size_t i = 0; i < across; ++i) sum += static_cast<double>(values[i]);
+  });
+  for (const TextColumns* columns : {&source->sample_annotations(), &source->gene_annotations()}) {
+    MemoryTable table(spec.file, "annotations", *columns);
+    while (table.next()) static_cast<void>(table.field(columns->names.size() - 1));
+  }
+  static_cast<void>(source->place_of_sample(0) + source->place_of_gene(0));
+}
+
+/// The same from bytes; the names of two samples and three genes for formats that have none.
 void run_matrix(const std::uint8_t* data, std::size_t size, const char* format) {
   static const test::TemporaryFolder folder;
   static const bool written = [] {
@@ -217,17 +236,7 @@ void run_matrix(const std::uint8_t* data, std::size_t size, const char* format) 
   }
   with_file(data, size, [&spec](const std::string& path) {
     spec.file = path;
-    const auto source = open_matrix(spec);
-    const auto across = (source->lines() == MatrixSource::Lines::samples ? source->genes() : source->samples()).size();
-    double sum = 0.0;
-    source->read([&sum, across](std::int64_t, const float* values) {
-      for (std::size_t i = 0; i < across; ++i) sum += static_cast<double>(values[i]);
-    });
-    for (const TextColumns* columns : {&source->sample_annotations(), &source->gene_annotations()}) {
-      MemoryTable table(path, "annotations", *columns);
-      while (table.next()) static_cast<void>(table.field(columns->names.size() - 1));
-    }
-    static_cast<void>(source->place_of_sample(0) + source->place_of_gene(0));
+    read_matrix(spec);
   });
 }
 
@@ -411,10 +420,66 @@ std::vector<std::string> seeds_smiles() {
           "C%12CCCC%12"};
 }
 
+// --- foreign HDF5 files ---
+
+/// The HDF5 library itself does not survive arbitrary bytes, which is why such files are read in a child process. Here
+/// the input says which numbers of a valid file change: 4 bytes each of a place and 8 of a value.
+void run_anndata(const std::uint8_t* data, std::size_t size) {
+  static const std::string small = [] {
+    const test::TemporaryFolder folder;
+    test::write_small_anndata(folder / "x.h5ad");
+    {
+      test::ForeignHdf5 f(folder / "x.h5ad", test::ForeignHdf5::Mode::edit);
+      test::put_csc(f, "/layers/csc");
+      f.numbers<std::int64_t>("/obs/masked/values", {4, 5, 6});
+      f.numbers<std::int8_t>("/obs/masked/mask", {0, 1, 0});
+      f.attribute("/obs/masked", "encoding-type", std::string("nullable-integer"));
+      f.attribute("/obs", "column-order", std::vector<std::string>{"batch", "masked"});
+    }
+    return bytes_of(folder / "x.h5ad");
+  }();
+  struct Place {
+    const char* object;
+    hsize_t count;
+  };
+  constexpr Place kPlaces[] = {{"/X/indptr", 4},          {"/X/indices", 5},          {"/X/data", 5},
+                               {"/layers/csc/indptr", 5}, {"/layers/csc/indices", 5}, {"/obs/batch/codes", 3},
+                               {"/obs/masked/mask", 3},   {"/obs/masked/values", 3}};
+  const auto run = [&](const std::string& path) {
+    {
+      test::ForeignHdf5 f(path, test::ForeignHdf5::Mode::edit);
+      for (constexpr std::size_t kEdit = 12; size >= kEdit; data += kEdit, size -= kEdit) {
+        std::int64_t value = 0;
+        std::memcpy(&value, data + 4, sizeof value);
+        const std::size_t which = data[0] % (std::size(kPlaces) + 1);
+        if (which == std::size(kPlaces)) {
+          f.attribute("/X", "shape", std::vector<std::int64_t>{data[1] % 8, value});
+        } else {
+          f.poke(kPlaces[which].object, data[1] % kPlaces[which].count, value);
+        }
+      }
+    }
+    for (const char* layer : {"X", "layers/csc"}) {
+      MatrixSpec spec;
+      spec.file = path;
+      spec.format = "h5ad";
+      spec.layer = layer;
+      read_matrix(spec);
+    }
+  };
+  with_file(reinterpret_cast<const std::uint8_t*>(small.data()), small.size(), run);
+}
+
+std::vector<std::string> seeds_anndata() {
+  return {std::string(12, '\0'), std::string("\1\1\0\0\2\0\0\0\0\0\0\0\5\0\0\0\1\0\0\0\0\0\0\0", 24),
+          std::string("\10\3\0\0\4\0\0\0\0\0\0\0", 12)};
+}
+
 }  // namespace
 
 const std::vector<Target>& targets() {
   static const std::vector<Target> all = {{"dataset", run_dataset, seeds_dataset},
+                                          {"anndata", run_anndata, seeds_anndata},
                                           {"csv", run_csv, seeds_csv},
                                           {"csv_matrix", run_csv_matrix, seeds_csv_matrix},
                                           {"gct", run_gct, seeds_gct},

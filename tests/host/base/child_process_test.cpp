@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <ctime>
 #include <new>
 #include <stdexcept>
 
@@ -15,7 +16,7 @@ using cdrzoo::run_in_child;
 
 namespace {
 
-const ChildTask kTask{"reading x.h5", "x.h5 is damaged: the library crashes on it", 0, true};
+const ChildTask kTask{"reading x.h5", "x.h5 is damaged: the library crashes on it", 0, true, 1};
 
 template <typename Exception>
 void throws_as_it_was(const char* words) {
@@ -76,4 +77,25 @@ TEST_CASE("A child that was killed or does not come back is no error about the d
                                       return std::string();
                                     }),
                        cdrzoo::IoError, Catch::Matchers::Message("reading x.h5 took more than 1 s"));
+}
+
+TEST_CASE("A guarded call that goes on for ever ends the child, and nothing else does") {
+  const auto spin = [](double cpu_s) {
+    const std::clock_t start = std::clock();
+    while (static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < cpu_s) {
+    }
+  };
+  CHECK_THROWS_MATCHES(run_in_child(kTask,
+                                    [&] {
+                                      const cdrzoo::HangGuard guard;
+                                      { const cdrzoo::HangGuard inner; }
+                                      spin(60);
+                                      return std::string();
+                                    }),
+                       cdrzoo::DataError, Catch::Matchers::Message(kTask.crash));
+  CHECK(run_in_child(kTask, [&] {
+          { const cdrzoo::HangGuard guard; }
+          spin(1.5);
+          return std::string("done");
+        }) == "done");
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <limits>
 
+#include "base/child_process.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/random.hpp"
@@ -534,6 +537,37 @@ TEST_CASE("Whatever the numbers in an AnnData file become, it is read or refused
   CHECK(read > 10);
   CHECK(refused > 100);
   CHECK(rows_of(*file.open()) == kX);
+}
+
+TEST_CASE("A damaged AnnData file is read or refused in a child, whatever the HDF5 library does to itself") {
+  const Quiet quiet;
+  const File file;
+  std::string bytes;
+  {
+    std::ifstream in(file.path(), std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  std::uint64_t counter = 0;
+  const auto below = [&](std::size_t n) { return cdrzoo::splitmix64(5, counter++) % n; };
+  const cdrzoo::ChildTask task{"reading it", "it crashes the library", 300, true, 1};
+  int refused = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::string damaged = bytes;
+    for (std::size_t change = 0; change <= below(8); ++change)
+      damaged[below(damaged.size())] = static_cast<char>(below(256));
+    std::ofstream(file.path(), std::ios::binary) << damaged;
+    try {
+      cdrzoo::run_in_child(task, [&] {
+        file.read();
+        return std::string();
+      });
+    } catch (const cdrzoo::DataError&) {
+      ++refused;
+    } catch (const cdrzoo::UsageError&) {  // X is gone
+      ++refused;
+    }
+  }
+  CHECK(refused > 20);
 }
 
 TEST_CASE("The AnnData files of other programs give the values that h5py gives") {
