@@ -120,14 +120,17 @@ class Builder {
     std::set<std::string> missing;
     std::unordered_set<std::string> seen;
     std::size_t listed = 0;
+    std::size_t repeated = 0;
     while (table.next()) {
       std::string gene = table.id(column);
       if (map != nullptr) {
         const GeneMap::Gene found = map->find(recipe_.genes.names, gene, recipe_.genes.names);
         if (!found.id.empty()) gene = found.id;
       }
-      if (!seen.insert(gene).second)
-        table.table().wrong(column, "the gene '" + gene + "' is there twice; a panel names each gene once");
+      if (!seen.insert(gene).second) {  // gene sets overlap
+        ++repeated;
+        continue;
+      }
       ++listed;
       const auto found = present.find(gene);
       const bool everywhere = found != present.end() && found->second == domains_.size();
@@ -141,8 +144,9 @@ class Builder {
       out_.genes.push_back(gene);
     }
     std::string sentence = gene_counts() + "; the panel " + recipe_.genes.panel->file + " lists " +
-                           std::to_string(listed) + ", " + std::to_string(listed - missing.size()) +
-                           " of them are in every domain";
+                           std::to_string(listed) +
+                           (repeated > 0 ? " (" + std::to_string(repeated) + " of them more than once)" : "") + ", " +
+                           std::to_string(listed - missing.size()) + " of them are in every domain";
     if (!missing.empty()) {
       sentence += recipe_.genes.absent ? "; the others are set to " + number_text(*recipe_.genes.absent) +
                                              " where a domain lacks them (" + some_of(missing) + ")"

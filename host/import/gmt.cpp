@@ -39,4 +39,18 @@ std::vector<GeneSet> read_gmt(const std::filesystem::path& file) {
   return sets;
 }
 
+TextColumns members_of(const std::vector<GeneSet>& sets) {
+  TextColumns columns;
+  columns.names = {"set", "description", "gene"};
+  columns.values.resize(3);
+  for (const auto& set : sets) {
+    for (const auto& gene : set.genes) {
+      columns.values[0].push_back(set.name);
+      columns.values[1].push_back(set.description);
+      columns.values[2].push_back(gene);
+    }
+  }
+  return columns;
+}
+
 }  // namespace cdrzoo

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "import/table.hpp"
+
 namespace cdrzoo {
 
 struct GeneSet {
@@ -17,5 +19,8 @@ struct GeneSet {
 /// at the end of a line do not count.
 /// \throws IoError; DataError with file and line for a set without genes, a repeated set, a gene that a set has twice.
 [[nodiscard]] std::vector<GeneSet> read_gmt(const std::filesystem::path& file);
+
+/// The sets as a table with a row per member: columns set, description, gene.
+[[nodiscard]] TextColumns members_of(const std::vector<GeneSet>& sets);
 
 }  // namespace cdrzoo

@@ -10,6 +10,7 @@
 #include "import/delimited_matrix.hpp"
 #include "import/gct.hpp"
 #include "import/gctx.hpp"
+#include "import/gmt.hpp"
 #include "import/h5ad.hpp"
 #include "import/npy.hpp"
 #include "import/safetensors_matrix.hpp"
@@ -18,8 +19,8 @@
 namespace cdrzoo {
 namespace {
 
-constexpr std::array<const char*, 8> kFormats = {"csv",  "tsv",           "gct", "gctx",
-                                                 "h5ad", "series_matrix", "npy", "safetensors"};
+constexpr std::array<const char*, 9> kFormats = {"csv",           "tsv", "gct",         "gctx", "h5ad",
+                                                 "series_matrix", "npy", "safetensors", "gmt"};
 
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -100,6 +101,7 @@ void choose_names(TextColumns* columns, const std::string& wanted, const std::st
 
 std::unique_ptr<MatrixSource> open_matrix(const MatrixSpec& spec) {
   const std::string format = format_of(spec.file, spec.format);
+  if (format == "gmt") refuse(spec.file, format, "hold gene sets, no matrix");
   check(spec, format);
   MatrixSpec known = spec;
   known.dialect = dialect_of(spec.dialect, format);
@@ -122,6 +124,10 @@ std::unique_ptr<Table> open_table(const TableSpec& spec) {
                                        CsvReader::RowNames::may_lack_header);
   }
   if (format == "npy" || format == "safetensors") refuse(spec.file, format, "hold no table");
+  if (format == "gmt") {
+    if (!spec.part.empty()) refuse(spec.file, format, "have no parts");
+    return std::make_unique<MemoryTable>(spec.file, "gene sets", members_of(read_gmt(spec.file)));
+  }
   const bool genes = spec.part == "genes";
   // A series without values has samples all the same.
   if (format == "series_matrix" && !genes)

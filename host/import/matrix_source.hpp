@@ -46,6 +46,7 @@ class MatrixSource {
 struct MatrixSpec {
   std::filesystem::path file;
   /// csv | tsv | gct | gctx | h5ad | series_matrix | npy | safetensors; empty: by the name of the file (.gz is fine).
+  /// Tables may also be gmt: one row per member of a gene set.
   std::string format;
   Dialect dialect;                       ///< csv and tsv; the separator of tsv is the tab
   std::string samples_are;               ///< rows | columns, for csv, tsv, npy and safetensors; empty = rows

@@ -158,6 +158,17 @@ TEST_CASE("A panel keeps its genes in its order") {
   }
 }
 
+TEST_CASE("A panel may be gene sets") {
+  Workshop w;
+  w.files["sets.gmt"] = "ONE\tnote\tG3\tG1\nTWO\tnote\tG1\tG9\nTHREE\tnote\tG2\n";
+  w.edit("[drugs]",
+         "[genes]\npanel = { file = \"sets.gmt\", column = \"gene\", where = { set = [\"ONE\", \"TWO\"] } }\n[drugs]");
+  CHECK(w.build().genes == std::vector<std::string>{"G3", "G1"});
+  CHECK(
+      w.said("genes: 3 in lines; the panel sets.gmt lists 3 (1 of them more than once), 2 of them are in every domain; "
+             "dropped G9"));
+}
+
 TEST_CASE("Samples that are there twice are refused, dropped or averaged") {
   Workshop w;
   w.files["x.csv"] = "id,G1,G2\ns1,1,2\ns2,4,5\ns1,3,\n";
