@@ -2,9 +2,11 @@
 #include "support/golden.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using cdrzoo::test::contains;
 using cdrzoo::test::Golden;
@@ -19,9 +21,9 @@ TEST_CASE("procedural weights give the check value of the format", "[golden]") {
 }
 
 TEST_CASE("every golden file is read, and every bound refers to a tensor of it", "[golden]") {
-  const auto folder = std::filesystem::path(CDRZOO_SHARED_DIR) / "golden";
+  const auto folder = Golden::folder();
   if (!std::filesystem::exists(folder)) {
-    WARN("no ../shared/golden: nothing to check");
+    WARN(Golden::no_files());
     return;
   }
   int n_files = 0;
@@ -30,6 +32,7 @@ TEST_CASE("every golden file is read, and every bound refers to a tensor of it",
     CAPTURE(entry.path().filename().string());
     const auto golden = Golden::open(entry.path().stem().string());
     REQUIRE(golden.has_value());
+    CHECK(golden->name() == entry.path().stem().string());
     const auto tolerances = golden->json("tolerances");
     for (const auto& [name, bound] : tolerances.items()) {
       CAPTURE(name);
@@ -47,7 +50,7 @@ TEST_CASE("every golden file is read, and every bound refers to a tensor of it",
 TEST_CASE("the comparison accepts the stored values and refuses a deviation", "[golden]") {
   const auto golden = Golden::open("therapi_aligner");
   if (!golden) {
-    WARN("no ../shared/golden: nothing to check");
+    WARN(Golden::no_files());
     return;
   }
   CHECK(golden->arg("n_genes") == 40);
@@ -87,4 +90,29 @@ TEST_CASE("the comparison accepts the stored values and refuses a deviation", "[
     CHECK_THAT(golden->compare(name, shifted), contains("relative L2"));
   }
   CHECK_THROWS(golden->compare("in/source_tissue", std::vector<float>{}));
+}
+
+TEST_CASE("golden files are found by model and form in the folder that CDRZOO_GOLDEN names", "[golden]") {
+  const auto golden = Golden::open("therapi_aligner");
+  if (!golden) {
+    WARN(Golden::no_files());
+    return;
+  }
+  const char* chosen = std::getenv("CDRZOO_GOLDEN");
+  const std::string before = chosen == nullptr ? "" : chosen;
+  const cdrzoo::test::TemporaryFolder folder;
+  const auto from = Golden::folder();
+  std::filesystem::copy(from / "therapi_aligner.safetensors", folder.path() / "a file of one's own.safetensors");
+  std::filesystem::copy(from / "therapi_predictor.safetensors", folder.path() / "another.safetensors");
+  ::setenv("CDRZOO_GOLDEN", folder.path().c_str(), 1);
+  CHECK(Golden::folder() == folder.path());
+  CHECK(Golden::all_of("THERAPI").size() == 2);
+  const auto aligners = Golden::all_of("THERAPI", "aligner");
+  REQUIRE(aligners.size() == 1);
+  CHECK(aligners[0].name() == "a file of one's own");
+  CHECK(aligners[0].has("in/source_x"));
+  CHECK_FALSE(aligners[0].has("in/label"));
+  CHECK(Golden::all_of("another model").empty());
+  CHECK_FALSE(Golden::open("therapi_aligner").has_value());
+  before.empty() ? ::unsetenv("CDRZOO_GOLDEN") : ::setenv("CDRZOO_GOLDEN", before.c_str(), 1);
 }

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Golden files of the reference implementations: ../shared/golden, format "golden-1" (its README says what each holds).
+// Golden files of the reference implementations, format "golden-1" (the README beside them says what each holds), from
+// the folder that the environment variable CDRZOO_GOLDEN names, by default ../shared/golden. A test runs over every
+// file of its form, whatever sizes and options the file states:
+//
+//     const auto files = Golden::all_of("CODE-AE", "adv");
+//     if (files.empty()) WARN(Golden::no_files());
+//     for (const Golden& golden : files) { CAPTURE(golden.name()); ... }
 #pragma once
 
 #include <algorithm>
 #include <cdrzoo/safetensors.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -34,13 +42,45 @@ inline std::vector<float> procedural_weights(const std::string& key, std::uint64
 
 class Golden {
  public:
-  /// Nothing where the folder ../shared/golden is absent; a test then warns and returns.
+  static std::filesystem::path folder() {
+    const char* chosen = std::getenv("CDRZOO_GOLDEN");
+    return chosen != nullptr && *chosen != '\0' ? std::filesystem::path(chosen)
+                                                : std::filesystem::path(CDRZOO_SHARED_DIR) / "golden";
+  }
+  /// Why a test has nothing to check.
+  static std::string no_files() {
+    return "no golden files of this form in " + folder().string() + ": nothing to check";
+  }
+
+  /// One file of the set that ships with the project. Nothing where it is absent; a test then warns and returns.
   static std::optional<Golden> open(const std::string& name) {
-    const auto path = std::filesystem::path(CDRZOO_SHARED_DIR) / "golden" / (name + ".safetensors");
-    if (!std::filesystem::exists(path.parent_path())) return std::nullopt;
+    const auto path = folder() / (name + ".safetensors");
+    if (!std::filesystem::exists(path)) return std::nullopt;
     return Golden(path);
   }
 
+  /// Every file of a model (metadata "model") whose case (metadata "case") begins with \p form, by name. Which of its
+  /// parts a file has is seen from its tensors: has("loss/mmd").
+  static std::vector<Golden> all_of(const std::string& model, const std::string& form = "") {
+    std::vector<std::filesystem::path> paths;
+    if (std::filesystem::exists(folder())) {
+      for (const auto& entry : std::filesystem::directory_iterator(folder())) {
+        if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
+      }
+    }
+    std::sort(paths.begin(), paths.end());
+    std::vector<Golden> files;
+    for (const auto& path : paths) {
+      Golden golden(path);
+      if (golden.text("model") == model && golden.text("case").rfind(form, 0) == 0) files.push_back(std::move(golden));
+    }
+    return files;
+  }
+
+  /// The name of the file, without its ending.
+  [[nodiscard]] std::string name() const { return std::filesystem::path(path_).stem().string(); }
+  [[nodiscard]] bool has(const std::string& tensor) const { return archive_.find(tensor) != nullptr; }
+  [[nodiscard]] std::string text(const std::string& key) const { return archive_.text(key); }
   [[nodiscard]] const safetensors::Archive& archive() const { return archive_; }
   [[nodiscard]] const safetensors::Tensor& at(const std::string& name) const { return archive_.at(name); }
   /// Metadata that holds JSON: "constructor_args", "tolerances", "procedural", ...
