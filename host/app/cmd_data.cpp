@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <iostream>
+#include <numeric>
 #include <sstream>
 
 #include "app/command_line.hpp"
@@ -10,9 +11,11 @@
 #include "base/log.hpp"
 #include "data/dataset.hpp"
 #include "data/dataset_info.hpp"
+#include "export/export.hpp"
 #include "import/builder.hpp"
 #include "import/demo.hpp"
 #include "import/recipe.hpp"
+#include "run/plan.hpp"
 
 namespace cdrzoo::app {
 namespace {
@@ -151,12 +154,64 @@ int validate(const Words& words) {
   return findings.errors.empty() ? kExitOk : kExitFailed;
 }
 
+/// A split file or table, or the split of an experiment that uses this data set.
+NamedSplit split_for_export(const std::filesystem::path& file, const Dataset& dataset) {
+  NamedSplit out;
+  out.name = file.stem().string();
+  if (file.extension() != ".toml") {
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(dataset.responses.size()));
+    std::iota(rows.begin(), rows.end(), 0);
+    out.split = load_split(file, dataset, rows);
+    return out;
+  }
+  const Experiment experiment = load_experiment(file);
+  if (Dataset::open(experiment.dataset).data_hash() != dataset.data_hash()) {
+    throw UsageError("the experiment " + file.string() + " uses " + experiment.dataset.string() +
+                     ", which has other records than " + dataset.path.string());
+  }
+  out.split = make_split(dataset, experiment.split, usable_rows(experiment, dataset));
+  return out;
+}
+
+int export_files(const Words& words) {
+  const Usage usage{
+      "cdrzoo data export FILE --format csv|h5ad|drevalpy|improve -o DIR [--split FILE]...",
+      "Writes a data set and splits in the layout of another program, and says what that layout cannot hold.\n"
+      "csv and h5ad come with a recipe that builds the same data set again. share/doc/export.md has every file.",
+      "  cdrzoo data export demo.h5 --format csv -o demo_csv\n"
+      "  cdrzoo data export demo.h5 --format improve -o improve --split lco.json     a split file\n"
+      "  cdrzoo data export demo.h5 --format drevalpy -o drevalpy --split demo.toml  the split of an experiment\n"};
+  po::options_description options("options");
+  options.add_options()                                                                         //
+      ("format,f", po::value<std::string>(), "csv, h5ad, drevalpy or improve (required)")       //
+      ("output,o", po::value<std::string>(), "the folder to make (required); it may be empty")  //
+      ("split", po::value<Words>()->composing(), "split file (.json), table of parts (.csv) or experiment (.toml)");
+  const auto values = parse(words, usage, options, "FILE");
+  if (!values) return kExitOk;
+  const std::string file = single(*values, "FILE", usage);
+  for (const char* option : {"format", "output"}) {
+    if (values->count(option) == 0)
+      throw UsageError(std::string("--") + option + " is missing; usage: " + usage.synopsis + " (--help shows more)");
+  }
+  const ExportFormat format = export_format_of((*values)["format"].as<std::string>());
+  const Dataset dataset = Dataset::open(file);
+  std::vector<NamedSplit> splits;
+  if (values->count("split") != 0) {
+    for (const auto& name : (*values)["split"].as<Words>()) splits.push_back(split_for_export(name, dataset));
+  }
+  const std::string output = (*values)["output"].as<std::string>();
+  for (const auto& sentence : export_dataset(dataset, format, splits, output)) std::cout << sentence << "\n";
+  std::cout << output << ": written\n";
+  return kExitOk;
+}
+
 }  // namespace
 
 int cmd_data(const Words& words) {
   return run_verb("data",
                   {{"build", "build a data set from the files that a recipe names", build},
                    {"demo", "make the demo data set", demo},
+                   {"export", "write a data set in the layout of another program", export_files},
                    {"info", "show what is in a data set", info},
                    {"validate", "check every invariant of a data set", validate}},
                   words);

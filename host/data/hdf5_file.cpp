@@ -825,6 +825,27 @@ std::string Hdf5File::reference_attribute(const std::string& object, const std::
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
+namespace {
+
+/// Texts as HDF5 elements of fixed length: UTF-8, zero padded, as wide as the longest.
+struct FixedTexts {
+  std::size_t width = 1;
+  std::string bytes;
+  Hid type;
+
+  explicit FixedTexts(const std::vector<std::string>& values) : type(H5Tcopy(H5T_C_S1), H5Tclose) {
+    for (const auto& value : values) width = std::max(width, value.size());
+    H5Tset_size(type.get(), width);
+    H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
+    H5Tset_cset(type.get(), H5T_CSET_UTF8);
+    bytes.assign(width * std::max<std::size_t>(values.size(), 1), '\0');
+    for (std::size_t i = 0; i < values.size(); ++i)
+      std::copy(values[i].begin(), values[i].end(), bytes.begin() + static_cast<std::ptrdiff_t>(i * width));
+  }
+};
+
+}  // namespace
+
 struct Hdf5Writer::State {
   std::filesystem::path path;
   std::filesystem::path temporary;
@@ -905,6 +926,15 @@ struct Hdf5Writer::State {
     if (offset == HADDR_UNDEF) refuse(name, "the data set got no place in the file" + library_words());
     return offset;
   }
+
+  void write_attribute(const std::string& object, const std::string& name, const FixedTexts& texts,
+                       const Hid& space) const {
+    const Hid owner(H5Oopen(file.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
+    const Hid id(H5Acreate2(owner.get(), name.c_str(), texts.type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT),
+                 H5Aclose);
+    if (!id.ok() || H5Awrite(id.get(), texts.type.get(), texts.bytes.data()) < 0)
+      refuse(object, "the attribute '" + name + "' cannot be written" + library_words());
+  }
 };
 
 Hdf5Writer::Hdf5Writer(std::filesystem::path path) : state_(std::make_unique<State>()) {
@@ -974,20 +1004,17 @@ void Hdf5Writer::write(const std::string& dataset, Hdf5Type type, const std::vec
 }
 
 void Hdf5Writer::strings(const std::string& dataset, const std::vector<std::string>& values) {
-  std::size_t width = 1;
   for (const auto& value : values) {
     if (!is_clean_text(value)) throw std::logic_error("Hdf5Writer: " + dataset + " got text with a control character");
-    width = std::max(width, value.size());
   }
-  const Hid type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.get(), width);
-  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const std::uint64_t offset = state_->create(dataset, type.get(), {static_cast<std::int64_t>(values.size())});
-  std::string bytes(width * values.size(), '\0');
-  for (std::size_t i = 0; i < values.size(); ++i)
-    std::copy(values[i].begin(), values[i].end(), bytes.begin() + static_cast<std::ptrdiff_t>(i * width));
-  state_->write_at(dataset, offset, bytes.data(), bytes.size());
+  const FixedTexts texts(values);
+  const std::uint64_t offset = state_->create(dataset, texts.type.get(), {static_cast<std::int64_t>(values.size())});
+  state_->write_at(dataset, offset, texts.bytes.data(), texts.width * values.size());
+}
+
+void Hdf5Writer::string(const std::string& dataset, const std::string& value) {
+  const FixedTexts text({value});
+  state_->write_at(dataset, state_->create(dataset, text.type.get(), {}), text.bytes.data(), text.width);
 }
 
 void Hdf5Writer::text(const std::string& dataset, std::string_view value) {
@@ -995,17 +1022,12 @@ void Hdf5Writer::text(const std::string& dataset, std::string_view value) {
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, std::string_view value) {
-  const Hid owner(H5Oopen(state_->file.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
-  const Hid type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.get(), std::max<std::size_t>(value.size(), 1));
-  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const Hid space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Hid id(H5Acreate2(owner.get(), name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  const std::string padded(value.empty() ? std::string(1, '\0') : std::string(value));
-  if (!id.ok() || H5Awrite(id.get(), type.get(), padded.data()) < 0) {
-    state_->refuse(object, "the attribute '" + name + "' cannot be written" + library_words());
-  }
+  state_->write_attribute(object, name, FixedTexts({std::string(value)}), Hid(H5Screate(H5S_SCALAR), H5Sclose));
+}
+
+void Hdf5Writer::attribute(const std::string& object, const std::string& name, const std::vector<std::string>& values) {
+  const hsize_t count = values.size();
+  state_->write_attribute(object, name, FixedTexts(values), Hid(H5Screate_simple(1, &count, nullptr), H5Sclose));
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, std::int64_t value) {

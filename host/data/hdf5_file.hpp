@@ -209,8 +209,12 @@ class Hdf5Writer {
   /// A long text as uint8 [bytes].
   void text(const std::string& dataset, std::string_view value);
 
+  /// One text of fixed length, rank 0; it may have several lines.
+  void string(const std::string& dataset, const std::string& value);
+
   void attribute(const std::string& object, const std::string& name, std::string_view value);
   void attribute(const std::string& object, const std::string& name, std::int64_t value);
+  void attribute(const std::string& object, const std::string& name, const std::vector<std::string>& values);
 
   /// Ends the file, syncs it and renames it into place. \p sync false: for files that live no longer than the process
   /// that reads them; a power cut may leave nothing of them.
