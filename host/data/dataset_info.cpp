@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <map>
 #include <set>
-#include <sstream>
+#include <utility>
 
 #include "base/error.hpp"
+#include "data/content_hash.hpp"
 #include "data/dataset_format.hpp"
 #include "data/feature_block.hpp"
 
@@ -51,6 +51,8 @@ struct Tally {
     }
     out["labels_positive"] = positive;
     out["labels_negative"] = negative;
+    if (positive + negative > 0)
+      out["positive_share"] = static_cast<double>(positive) / static_cast<double>(positive + negative);
     return out;
   }
 };
@@ -115,15 +117,19 @@ Json describe_domain(const Dataset& d, std::int32_t domain) {
   Tally tally;
   std::set<std::int32_t> drugs;
   std::set<std::int32_t> measured;
+  std::set<std::pair<std::int32_t, std::int32_t>> pairs;
   for (std::size_t i = 0; i < d.responses.sample.size(); ++i) {
     if (d.samples.domain[at(d.responses.sample[i])] != domain) continue;
     tally.add(d.responses, i);
     drugs.insert(d.responses.drug[i]);
     measured.insert(d.responses.sample[i]);
+    pairs.emplace(d.responses.sample[i], d.responses.drug[i]);
   }
   out["responses"] = tally.json();
   out["responses"]["samples"] = measured.size();
   out["responses"]["drugs"] = drugs.size();
+  out["responses"]["pairs"] = pairs.size();
+  out["responses"]["missing_pairs"] = measured.size() * drugs.size() - pairs.size();
   out["caveat"] = d.domains.caveat[at(domain)];
   return out;
 }
@@ -171,29 +177,125 @@ Json describe_blocks(const std::vector<FeatureBlock>& blocks) {
   return out;
 }
 
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
+/// Perturbations by what a person asks: which contexts, which perturbations, what is shared, how well is it measured.
+Json describe_perturbations(const Dataset& d) {
+  const auto& p = *d.perturbations;
+  const auto rows = static_cast<std::size_t>(p.size());
+  using Pair = std::pair<std::int32_t, std::int32_t>;
+  struct Condition {
+    std::int32_t context = 0;
+    Pair drugs;
+    std::int64_t replicates = 0;
+    bool dose = false;
+    bool time = false;
+  };
+  std::vector<Condition> conditions(static_cast<std::size_t>(p.conditions));
+  struct Context {
+    std::int32_t domain = 0;
+    std::int64_t profiles = 0;
+    std::set<std::int32_t> controls;
+    std::set<Pair> perturbations;
+    std::int64_t conditions = 0;
+    std::int64_t doubles = 0;
+    std::vector<double> replicates;
+  };
+  std::vector<Context> contexts(p.contexts.size());
+  std::set<float> doses;
+  std::set<float> times;
+  for (std::size_t i = 0; i < rows; ++i) {
+    auto& condition = conditions[at(p.condition[i])];
+    const Pair drugs{p.drug[i], p.drug_b[i]};
+    condition = {p.context[i], drugs, condition.replicates + p.replicates[i], !std::isnan(p.dose_log10_molar[i]),
+                 !std::isnan(p.time_h[i])};
+    if (condition.dose) doses.insert(p.dose_log10_molar[i]);
+    if (condition.time) times.insert(p.time_h[i]);
+    auto& context = contexts[at(p.context[i])];
+    context.domain = d.samples.domain[at(p.control[i])];
+    ++context.profiles;
+    context.controls.insert(p.control[i]);
+    context.perturbations.insert(drugs);
+  }
+  std::vector<double> replicates;
+  std::int64_t double_conditions = 0;
+  for (const auto& condition : conditions) {
+    auto& context = contexts[at(condition.context)];
+    ++context.conditions;
+    if (condition.drugs.second >= 0) {
+      ++context.doubles;
+      ++double_conditions;
+    }
+    context.replicates.push_back(static_cast<double>(condition.replicates));
+    replicates.push_back(static_cast<double>(condition.replicates));
+  }
+  std::map<Pair, std::size_t> seen;  // in how many contexts
+  std::set<Pair> with_arms;
+  for (const auto& context : contexts) {
+    for (const auto& drugs : context.perturbations) {
+      ++seen[drugs];
+      const auto alone = [&context](std::int32_t drug) { return context.perturbations.count({drug, -1}) != 0; };
+      if (drugs.second >= 0 && alone(drugs.first) && alone(drugs.second)) with_arms.insert(drugs);
+    }
+  }
+  const auto id = [&d](const Pair& drugs) {
+    return d.drugs.id[at(drugs.first)] + (drugs.second < 0 ? "" : "+" + d.drugs.id[at(drugs.second)]);
+  };
+  const auto spread = [](const std::vector<double>& counts) {
+    return Json{{"min", *std::min_element(counts.begin(), counts.end())},
+                {"median", median(counts)},
+                {"max", *std::max_element(counts.begin(), counts.end())}};
+  };
+
+  Json j;
+  j["profiles"] = rows;
+  j["controls"] = std::set<std::int32_t>(p.control.begin(), p.control.end()).size();
+  j["conditions"] = conditions.size();
+  j["double_conditions"] = double_conditions;
+  j["single_perturbations"] = std::count_if(seen.begin(), seen.end(), [](const auto& s) { return s.first.second < 0; });
+  j["double_perturbations"] =
+      std::count_if(seen.begin(), seen.end(), [](const auto& s) { return s.first.second >= 0; });
+  j["contexts"] = Json::array();
+  for (std::size_t c = 0; c < contexts.size(); ++c) {
+    const auto& context = contexts[c];
+    if (context.profiles == 0) continue;
+    j["contexts"].push_back({{"name", p.contexts[c]},
+                             {"domain", d.domains.name[at(context.domain)]},
+                             {"controls", context.controls.size()},
+                             {"profiles", context.profiles},
+                             {"perturbations", context.perturbations.size()},
+                             {"conditions", context.conditions},
+                             {"double_conditions", context.doubles},
+                             {"replicates", spread(context.replicates)}});
+  }
+  j["in_all_contexts"] = Json::array();
+  for (const auto& [drugs, count] : seen) {
+    if (count == j["contexts"].size()) j["in_all_contexts"].push_back(id(drugs));
+  }
+  j["doubles_with_both_singles"] = Json::array();
+  for (const auto& drugs : with_arms) j["doubles_with_both_singles"].push_back(id(drugs));
+  j["doses_log10_molar"] = doses;
+  j["conditions_of_unknown_dose"] =
+      std::count_if(conditions.begin(), conditions.end(), [](const Condition& c) { return !c.dose; });
+  j["times_h"] = times;
+  j["conditions_of_unknown_time"] =
+      std::count_if(conditions.begin(), conditions.end(), [](const Condition& c) { return !c.time; });
+  if (!replicates.empty()) j["replicates"] = spread(replicates);
+  j["deg_genes"] = p.deg.cols;
+  j["deg_rule"] = p.deg_rule;
+  return j;
 }
 
-std::string padded(const std::string& text, std::size_t width) {
-  return text + std::string(text.size() < width ? width - text.size() : 0, ' ');
-}
-
-std::string records_text(const Json& r) {
-  std::string text = std::to_string(r["records"].get<std::int64_t>()) + " records";
-  if (r["values"].get<std::int64_t>() > 0) {
-    text += ", " + std::to_string(r["values"].get<std::int64_t>()) + " values (min " + number(r["value_min"]) +
-            ", median " + number(r["value_median"]) + ", max " + number(r["value_max"]) + ")";
+/// The drug with the most atoms; null without graphs.
+Json describe_largest(const Dataset& d) {
+  const FeatureBlock* graph = d.drug_block("graph");
+  if (graph == nullptr || graph->rows == 0) return nullptr;
+  const auto* nodeptr = static_cast<const std::int64_t*>(graph->parts[0].data);
+  std::int64_t largest = 0;
+  for (std::int64_t j = 1; j < graph->rows; ++j) {
+    if (nodeptr[j + 1] - nodeptr[j] > nodeptr[largest + 1] - nodeptr[largest]) largest = j;
   }
-  const auto positive = r["labels_positive"].get<std::int64_t>();
-  const auto negative = r["labels_negative"].get<std::int64_t>();
-  if (positive + negative > 0) {
-    text += ", " + std::to_string(positive + negative) + " labels (" + std::to_string(positive) + " positive, " +
-            std::to_string(negative) + " negative)";
-  }
-  return text;
+  return {{"id", d.drugs.id[static_cast<std::size_t>(largest)]},
+          {"name", d.drugs.name[static_cast<std::size_t>(largest)]},
+          {"heavy_atoms", nodeptr[largest + 1] - nodeptr[largest]}};
 }
 
 }  // namespace
@@ -205,6 +307,7 @@ Json describe_dataset(const Dataset& d) {
   out["file_bytes"] = std::filesystem::file_size(d.path);
   out["format_version"] = format_version(d.fitted_steps.size());
   out["file_hash"] = d.file_hash();
+  out["content_hash"] = content_hash(d);
   out["data_hash"] = d.data_hash();
   out["genes"] = d.genes.size();
   out["samples"] = d.samples.id.size();
@@ -223,6 +326,7 @@ Json describe_dataset(const Dataset& d) {
   std::set<std::string> scaffolds(d.drugs.scaffold.begin(), d.drugs.scaffold.end());
   scaffolds.erase("");
   drugs["scaffolds"] = scaffolds.size();
+  drugs["largest"] = describe_largest(d);
   out["drugs"] = drugs;
 
   Tally all;
@@ -233,112 +337,29 @@ Json describe_dataset(const Dataset& d) {
   }
   out["responses"] = all.json();
   out["responses"]["value_unit"] = d.responses.value_unit;
+  std::vector<std::int64_t> profiles(d.drugs.id.size(), 0);  // alone or in a combination
+  if (d.perturbations) {
+    const auto& p = *d.perturbations;
+    for (std::size_t i = 0; i < p.drug.size(); ++i) {
+      ++profiles[at(p.drug[i])];
+      if (p.drug_b[i] >= 0) ++profiles[at(p.drug_b[i])];
+    }
+  }
   out["per_drug"] = Json::array();
   for (std::size_t j = 0; j < per_drug.size(); ++j) {
     Json row = {{"id", d.drugs.id[j]}, {"name", d.drugs.name[j]}, {"structure", !d.drugs.smiles[j].empty()}};
     row.update(per_drug[j].json());
+    row["profiles"] = profiles[j];
     out["per_drug"].push_back(row);
   }
 
-  if (d.perturbations) {
-    const auto& p = *d.perturbations;
-    std::set<std::int32_t> contexts(p.control.begin(), p.control.end());
-    std::set<std::int32_t> used(p.drug.begin(), p.drug.end());
-    Json j;
-    j["profiles"] = p.size();
-    j["controls"] = contexts.size();
-    j["drugs"] = used.size();
-    j["combinations"] = std::count_if(p.drug_b.begin(), p.drug_b.end(), [](std::int32_t b) { return b >= 0; });
-    j["doses_log10_molar"] = std::set<float>(p.dose_log10_molar.begin(), p.dose_log10_molar.end());
-    j["times_h"] = std::set<float>(p.time_h.begin(), p.time_h.end());
-    out["perturbations"] = j;
-  }
+  if (d.perturbations) out["perturbations"] = describe_perturbations(d);
   out["sample_blocks"] = describe_blocks(d.samples.blocks);
   out["drug_blocks"] = describe_blocks(d.drugs.blocks);
   out["fitted_steps"] = to_json(d.fitted_steps);
   out["caveats"] = d.caveats;
   out["provenance"] = Json::parse(d.provenance_json);
   return out;
-}
-
-std::string info_text(const Json& info, bool per_drug) {
-  std::ostringstream out;
-  out << info["name"].get<std::string>() << " (" << info["path"].get<std::string>() << ", "
-      << info["file_bytes"].get<std::int64_t>() << " bytes)\n"
-      << "  file " << info["file_hash"].get<std::string>() << "\n"
-      << "  data " << info["data_hash"].get<std::string>() << "\n"
-      << "  " << info["genes"] << " genes, " << info["samples"] << " samples, " << info["drugs"]["count"] << " drugs, "
-      << records_text(info["responses"]);
-  const std::string unit = info["responses"]["value_unit"];
-  if (!unit.empty()) out << " [" << unit << "]";
-  out << "\n";
-  for (const auto& domain : info["domains"]) {
-    out << "\ndomain " << domain["name"].get<std::string>() << " [" << domain["expression_unit"].get<std::string>()
-        << "]\n"
-        << "  " << domain["samples"] << " samples of " << domain["groups"] << " groups\n";
-    const auto& e = domain["expression"];
-    if (e.contains("min")) {
-      out << "  expression: min " << number(e["min"]) << ", mean " << number(e["mean"]) << ", max " << number(e["max"]);
-    } else {
-      out << "  expression: no value";
-    }
-    out << "; " << e["missing"] << " missing";
-    if (e["missing"].get<std::int64_t>() > 0) {
-      out << " (in " << e["samples_with_missing"] << " samples and " << e["genes_with_missing"] << " genes)";
-    }
-    out << "\n  " << records_text(domain["responses"]) << ", of " << domain["responses"]["samples"] << " samples and "
-        << domain["responses"]["drugs"] << " drugs\n";
-    std::vector<std::pair<std::int64_t, std::string>> tissues;
-    for (const auto& [name, samples] : domain["tissues"].items())
-      tissues.emplace_back(-samples.get<std::int64_t>(), name);
-    std::sort(tissues.begin(), tissues.end());
-    out << "  tissues (" << tissues.size() << "):";
-    for (const auto& [samples, name] : tissues) out << " " << name << " " << -samples;
-    if (domain["samples_of_unknown_tissue"].get<std::int64_t>() > 0)
-      out << " unknown " << domain["samples_of_unknown_tissue"];
-    out << "\n";
-    if (!domain["caveat"].get<std::string>().empty())
-      out << "  caveat: " << domain["caveat"].get<std::string>() << "\n";
-  }
-  for (const auto& pair : info["overlaps"]) {
-    out << "\n"
-        << pair["a"].get<std::string>() << " and " << pair["b"].get<std::string>() << " share " << pair["sample_groups"]
-        << " sample groups, " << pair["drug_groups"] << " measured drugs, " << pair["tissues"] << " tissues\n";
-  }
-  const auto& drugs = info["drugs"];
-  out << "\ndrugs: " << drugs["count"] << ", " << drugs["with_structure"] << " with a structure, " << drugs["groups"]
-      << " groups, " << drugs["scaffolds"] << " scaffolds\n";
-  if (info.contains("perturbations")) {
-    const auto& p = info["perturbations"];
-    out << "perturbations: " << p["profiles"] << " profiles of " << p["controls"] << " controls and " << p["drugs"]
-        << " drugs, " << p["combinations"] << " combinations\n";
-  }
-  for (const char* kind : {"sample_blocks", "drug_blocks"}) {
-    out << (std::string(kind) == "sample_blocks" ? "sample features:" : "drug features:");
-    for (const auto& block : info[kind]) {
-      out << " " << block["name"].get<std::string>() << " (" << block["kind"].get<std::string>() << ", "
-          << block["width"] << ")";
-    }
-    out << "\n";
-  }
-  if (per_drug) {
-    out << "\n";
-    for (const auto& drug : info["per_drug"]) {
-      out << padded(drug["id"], 14) << " " << padded(drug["name"], 24) << " " << records_text(drug)
-          << (drug["structure"].get<bool>() ? "" : ", no structure") << "\n";
-    }
-  }
-  if (info["provenance"].contains("steps")) {
-    out << "\nsteps:\n";
-    for (const auto& step : info["provenance"]["steps"])
-      out << "  - " << (step.is_string() ? step.get<std::string>() : step.dump()) << "\n";
-  }
-  const auto fitted = fitted_steps_from_json(info["fitted_steps"]);
-  if (!fitted.empty()) out << "\nfitted in each fold, not applied in this file:\n";
-  for (const auto& step : fitted) out << "  - " << sentence_of(step) << "\n";
-  if (!info["caveats"].empty()) out << "\ncaveats:\n";
-  for (const auto& caveat : info["caveats"]) out << "  - " << caveat.get<std::string>() << "\n";
-  return out.str();
 }
 
 namespace {
@@ -415,6 +436,49 @@ void check_expression(const Dataset& d, Findings& findings) {
   }
 }
 
+/// What the reader does not refuse: contexts in two domains, replicates that stand apart, lists of genes without value.
+void check_perturbations(const Dataset& d, Findings& findings) {
+  const auto& p = *d.perturbations;
+  std::vector<std::int32_t> domain(p.contexts.size(), -1);
+  std::vector<bool> refused(p.contexts.size(), false);
+  std::vector<std::int64_t> first_row(static_cast<std::size_t>(p.conditions), -1);
+  std::int64_t apart = 0;
+  for (std::size_t i = 0; i < p.control.size(); ++i) {
+    const std::size_t context = at(p.context[i]);
+    const std::int32_t mine = d.samples.domain[at(p.control[i])];
+    if (domain[context] < 0) domain[context] = mine;
+    if (domain[context] != mine && !refused[context]) {
+      refused[context] = true;
+      findings.errors.push_back("context " + p.contexts[context] + " has controls of the domains " +
+                                d.domains.name[at(domain[context])] + " and " + d.domains.name[at(mine)]);
+    }
+    auto& first = first_row[at(p.condition[i])];
+    if (first < 0) {
+      first = static_cast<std::int64_t>(i);
+    } else if (p.condition[i - 1] != p.condition[i]) {
+      ++apart;
+    }
+  }
+  if (apart > 0) {
+    findings.notes.push_back(std::to_string(apart) + " perturbation rows stand apart from the rest of their condition");
+  }
+  for (std::size_t k = 0; k < domain.size(); ++k) {
+    if (domain[k] < 0) findings.notes.push_back("context " + p.contexts[k] + " has no perturbation");
+  }
+  for (std::int64_t c = 0; c < p.deg.rows; ++c) {
+    const std::int64_t row = first_row[static_cast<std::size_t>(c)];
+    const float* control = d.expression().row(p.control[static_cast<std::size_t>(row)]);
+    for (std::int64_t j = 0; j < p.deg.cols; ++j) {
+      const std::int32_t gene = p.deg.row(c)[j];
+      if (gene < 0) break;
+      if (!std::isnan(control[gene]) || !std::isnan(p.profile.row(row)[gene])) continue;
+      findings.errors.push_back("the DEG list of condition " + std::to_string(c) + " holds gene " + d.genes[at(gene)] +
+                                ", which has no value there");
+      break;
+    }
+  }
+}
+
 }  // namespace
 
 Findings validate_dataset(const std::filesystem::path& path) {
@@ -429,11 +493,15 @@ Findings validate_dataset(const std::filesystem::path& path) {
       // The profile's flag is in the file only; what matters to readers is that it has no infinities.
       const auto count = static_cast<std::uint64_t>(p.rows) * static_cast<std::uint64_t>(p.cols);
       check_matrix(p.data, count, any_nan(p.data, count), "perturbations/profile", findings);
+      check_perturbations(d, findings);
     }
     std::vector<std::int64_t> records(d.drugs.id.size(), 0);
     for (const auto j : d.responses.drug) ++records[at(j)];
     if (d.perturbations) {
       for (const auto j : d.perturbations->drug) ++records[at(j)];
+      for (const auto j : d.perturbations->drug_b) {
+        if (j >= 0) ++records[at(j)];
+      }
     }
     for (std::size_t j = 0; j < records.size(); ++j) {
       if (records[j] == 0) findings.notes.push_back("drug " + d.drugs.id[j] + " has no record");

@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
+#include "data/content_hash.hpp"
 #include "data/dataset_info.hpp"
 #include "data/dataset_writer.hpp"
 #include "import/demo.hpp"
@@ -264,6 +265,84 @@ TEST_CASE("Perturbations of a file from before conditions were written are count
   CHECK(p.conditions == 5);
   CHECK(list(p.replicates) == std::vector<std::int32_t>(7, 1));
   CHECK(p.deg.empty());
+}
+
+TEST_CASE("What a person asks about perturbations is counted") {
+  const SmallFile file(perturbed_content());
+  const auto info = describe_dataset(Dataset::open(file.path()));
+  const auto& p = info["perturbations"];
+  CHECK(p["profiles"] == 7);
+  CHECK(p["conditions"] == 6);
+  CHECK(p["double_conditions"] == 1);
+  CHECK(p["single_perturbations"] == 2);
+  CHECK(p["double_perturbations"] == 1);
+  CHECK(p["controls"] == 2);
+  REQUIRE(p["contexts"].size() == 2);
+  CHECK(p["contexts"][1]["name"] == "z context");
+  CHECK(p["contexts"][1]["domain"] == "z");
+  CHECK(p["contexts"][1]["controls"] == 2);
+  CHECK(p["contexts"][1]["perturbations"] == 3);
+  CHECK(p["contexts"][1]["conditions"] == 5);
+  CHECK(p["contexts"][1]["replicates"]["max"] == 3);
+  CHECK(p["in_all_contexts"] == nlohmann::json{"d1"});
+  CHECK(p["doubles_with_both_singles"] == nlohmann::json{"d1+d2"});
+  CHECK(p["doses_log10_molar"] == nlohmann::json{-7.0, -6.0});
+  CHECK(p["conditions_of_unknown_dose"] == 2);
+  CHECK(p["conditions_of_unknown_time"] == 2);
+  CHECK(p["deg_genes"] == 2);
+  CHECK(info["per_drug"][0]["profiles"] == 3);  // alone and in two rows of d1+d2
+  const std::string text = info_text(info, true);
+  CHECK_THAT(text, contains("6 conditions (5 single, 1 double) in 2 contexts; 7 profiles, 2 controls"));
+  CHECK_THAT(text, contains("doses               0.1, 1 uM; unknown in 2 conditions"));
+}
+
+TEST_CASE("Label balance and missing pairs are those of the records") {
+  const SmallFile file;
+  const auto info = describe_dataset(Dataset::open(file.path()));
+  const auto& r = info["domains"][0]["responses"];  // S10 with d1 and d2 twice, S9 with d2
+  CHECK(r["pairs"] == 3);
+  CHECK(r["missing_pairs"] == 1);
+  CHECK(info["per_drug"][1]["id"] == "d1");
+  CHECK(info["per_drug"][1]["labels_positive"] == 1);
+  CHECK(info["per_drug"][1]["positive_share"] == 1.0);
+  CHECK(info["drugs"]["largest"].is_null());
+}
+
+TEST_CASE("The content hash sees everything but the provenance") {
+  const auto hash = [](const DatasetContent& c) { return content_hash(Dataset::open(SmallFile(c).path())); };
+  const DatasetContent content = perturbed_content();
+  const std::string expected = hash(content);
+  DatasetContent c = content;
+  c.provenance_json = R"({"builder": "another"})";
+  CHECK(hash(c) == expected);
+  SECTION("name") { c.name = "x"; }
+  SECTION("caveat") { c.caveats.emplace_back("more"); }
+  SECTION("sample") { c.sample_group[0] = "x"; }
+  SECTION("value") { c.expression[0] = 1.5F; }
+  SECTION("missing value") { c.expression[3] = 0.0F; }
+  SECTION("structure") { c.drug_smiles[0] = "CC"; }
+  SECTION("response") { c.responses[1].label = 1; }
+  SECTION("profile") { c.perturbation_profile[0] = 9.0F; }
+  SECTION("replicates") { c.perturbations[0].replicates = 9; }
+  SECTION("list") { std::swap(c.deg[0], c.deg[1]); }
+  CHECK(hash(c) != expected);
+}
+
+TEST_CASE("The content hash does not see which NaN a program wrote, nor the HDF5 format") {
+  const auto hash = [](const DatasetContent& c) { return content_hash(Dataset::open(SmallFile(c).path())); };
+  DatasetContent c = perturbed_content();
+  const std::string expected = hash(c);
+  c.expression[3] = -std::nanf("7");
+  CHECK(hash(c) == expected);
+}
+
+TEST_CASE("A context has controls of one domain") {
+  DatasetContent c = perturbed_content();
+  c.perturbations[1].control = 2;  // of domain b
+  const SmallFile file(c);
+  const Findings findings = validate_dataset(file.path());
+  REQUIRE(!findings.errors.empty());
+  CHECK_THAT(findings.errors.front(), contains("context z context has controls of the domains b and z"));
 }
 
 TEST_CASE("Lists of genes that are none are refused") {

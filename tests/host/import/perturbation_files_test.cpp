@@ -201,8 +201,10 @@ TEST_CASE("Glioblastoma slices: panobinostat raises metallothioneins in every pa
   CHECK(mt1x == Approx(1.313).margin(5e-4));
 }
 
-TEST_CASE("An L1000 plate: wells, doses and times") {
-  const auto source = open_shared("test_l1000_highprecision.gctx", "pr_gene_symbol");
+TEST_CASE("An L1000 plate: wells, doses and times, from GCTX and from GCT") {
+  const bool gctx = GENERATE(true, false);
+  const auto source = gctx ? open_shared("test_l1000_highprecision.gctx", "pr_gene_symbol")
+                           : open_shared("test_l1000.gct.gz", "pr_gene_symbol");
   if (!source) return;
   PerturbationRule r;
   r.context = {"cell_id"};
@@ -225,7 +227,27 @@ TEST_CASE("An L1000 plate: wells, doses and times") {
   REQUIRE(doses.size() == 6);
   CHECK(*doses.begin() == Approx(std::log10(0.04e-6)));
   CHECK(*doses.rbegin() == -5.0F);
+  if (!gctx) return;
   const std::int64_t row = o.find("A375", "neratinib", -5.0F);
   CHECK(o.top(row, 5) == std::vector<std::string>{"ACOT9", "SNAP25", "LSM5", "RAB4A", "PXMP2"});
   CHECK(o.change(row, "ACOT9") == Approx(-19.4197).epsilon(1e-5));
+}
+
+TEST_CASE("The two files of the L1000 plate hold the same conditions in the same order") {
+  const auto first = open_shared("test_l1000_highprecision.gctx", "pr_gene_symbol");
+  const auto second = open_shared("test_l1000.gct.gz", "pr_gene_symbol");
+  if (!first || !second) return;
+  PerturbationRule r;
+  r.context = {"cell_id"};
+  r.perturbation = "pert_iname";
+  r.controls = {"DMSO"};
+  r.dose = "pert_dose";
+  r.dose_unit = "uM";
+  const Opened a(*first, r);
+  const Opened b(*second, r);
+  CHECK(a.data->drugs.id == b.data->drugs.id);
+  const auto same = [](const auto& x, const auto& y) { return std::equal(x.begin(), x.end(), y.begin(), y.end()); };
+  CHECK(same(a.p().drug, b.p().drug));
+  CHECK(same(a.p().dose_log10_molar, b.p().dose_log10_molar));
+  CHECK(same(a.p().condition, b.p().condition));
 }
