@@ -198,6 +198,7 @@ Json describe_perturbations(const Dataset& d) {
     std::int64_t conditions = 0;
     std::int64_t doubles = 0;
     std::vector<double> replicates;
+    std::int64_t treated = 0;
   };
   std::vector<Context> contexts(p.contexts.size());
   std::set<float> doses;
@@ -224,6 +225,7 @@ Json describe_perturbations(const Dataset& d) {
       ++context.doubles;
       ++double_conditions;
     }
+    context.treated += condition.replicates;
     context.replicates.push_back(static_cast<double>(condition.replicates));
     replicates.push_back(static_cast<double>(condition.replicates));
   }
@@ -264,6 +266,7 @@ Json describe_perturbations(const Dataset& d) {
                              {"perturbations", context.perturbations.size()},
                              {"conditions", context.conditions},
                              {"double_conditions", context.doubles},
+                             {"treated", context.treated},
                              {"replicates", spread(context.replicates)}});
   }
   j["in_all_contexts"] = Json::array();

@@ -224,15 +224,16 @@ void print_perturbations(std::ostream& out, const Json& info) {
     out << "none\n";
   }
   out << "\n";
-  Columns table({"context", "domain", "controls", "perturbations", "conditions", "double", "profiles", "replicates"},
-                2);
+  Columns table(
+      {"context", "domain", "controls", "perturbations", "conditions", "double", "profiles", "treated", "replicates"},
+      2);
   std::size_t shown = 0;
   for (const auto& c : p["contexts"]) {
     if (shown++ == kContexts) break;
     const auto& r = c["replicates"];
     table.add({c["name"].get<std::string>(), c["domain"].get<std::string>(), count(c["controls"]),
                count(c["perturbations"]), count(c["conditions"]), count(c["double_conditions"]), count(c["profiles"]),
-               number(r["min"]) + (r["min"] == r["max"] ? "" : " to " + number(r["max"]))});
+               count(c["treated"]), number(r["min"]) + (r["min"] == r["max"] ? "" : " to " + number(r["max"]))});
   }
   table.print(out);
   if (p["contexts"].size() > kContexts) {

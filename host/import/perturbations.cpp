@@ -648,9 +648,9 @@ class Importer {
           " controls only; kept as samples");
     }
     if (rule_.level == PerturbationRule::Level::condition) {
-      say("profiles are means of the samples of a condition (" +
-          std::to_string(*std::min_element(count_.begin(), count_.end())) + " to " +
-          std::to_string(*std::max_element(count_.begin(), count_.end())) + "), controls means of those of a context");
+      const auto [low, high] = std::minmax_element(count_.begin(), count_.end());
+      say("profiles are means of the samples of a condition (" + std::to_string(*low) +
+          (*low == *high ? " each" : " to " + std::to_string(*high)) + "), controls means of those of a context");
     } else if (rule_.pairing == PerturbationRule::Control::mean) {
       say("each treated sample is a profile; its control is the mean of the controls of its context");
     } else {

@@ -284,9 +284,9 @@ TEST_CASE("What a person asks about perturbations is counted") {
   CHECK(p["contexts"][1]["perturbations"] == 3);
   CHECK(p["contexts"][1]["conditions"] == 5);
   CHECK(p["contexts"][1]["replicates"]["max"] == 3);
-  CHECK(p["in_all_contexts"] == nlohmann::json{"d1"});
-  CHECK(p["doubles_with_both_singles"] == nlohmann::json{"d1+d2"});
-  CHECK(p["doses_log10_molar"] == nlohmann::json{-7.0, -6.0});
+  CHECK(p["in_all_contexts"].dump() == R"(["d1"])");
+  CHECK(p["doubles_with_both_singles"].dump() == R"(["d1+d2"])");
+  CHECK(p["doses_log10_molar"].dump() == "[-7.0,-6.0]");
   CHECK(p["conditions_of_unknown_dose"] == 2);
   CHECK(p["conditions_of_unknown_time"] == 2);
   CHECK(p["deg_genes"] == 2);
@@ -328,7 +328,7 @@ TEST_CASE("The content hash sees everything but the provenance") {
   CHECK(hash(c) != expected);
 }
 
-TEST_CASE("The content hash does not see which NaN a program wrote, nor the HDF5 format") {
+TEST_CASE("The content hash does not see which NaN a program wrote") {
   const auto hash = [](const DatasetContent& c) { return content_hash(Dataset::open(SmallFile(c).path())); };
   DatasetContent c = perturbed_content();
   const std::string expected = hash(c);
