@@ -192,20 +192,32 @@ bool is_device(const std::string& device) {
          std::all_of(device.begin() + 5, device.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
-void read_label(const Table& top, Experiment& experiment) {
-  const auto table = top.table("label", {"rule", "threshold"});
+void read_label(const Table& top, const fs::path& folder, Experiment& experiment) {
+  const auto table = top.table("label", {"rule", "threshold", "thresholds"});
   if (!table) return;
   if (experiment.task != "binary") {
     table->fail("[label] goes with task = \"binary\", and this task is \"" + experiment.task + "\"");
   }
-  table->read("rule", experiment.label.kind, {"given", "per_drug_median", "per_drug_mean", "fixed"});
+  table->read("rule", experiment.label.kind, {"given", "per_drug_median", "per_drug_mean", "fixed", "per_drug_table"});
   table->read("threshold", experiment.label.threshold, -HUGE_VAL);
+  table->read("thresholds", experiment.label.thresholds, folder);
   const bool fixed = experiment.label.kind == "fixed";
   if (fixed && !table->has("threshold")) table->fail("rule", "rule = \"fixed\" in [label] needs the key 'threshold'");
   if (!fixed && table->has("threshold")) {
     table->fail("threshold", "key 'threshold' in [label] goes with rule = \"fixed\", and this rule is \"" +
                                  experiment.label.kind + "\"");
   }
+  const bool from_table = experiment.label.kind == "per_drug_table";
+  if (from_table && !table->has("thresholds")) {
+    table->fail("rule",
+                "rule = \"per_drug_table\" in [label] needs the key 'thresholds', a CSV file with the columns "
+                "drug_id and threshold");
+  }
+  if (!from_table && table->has("thresholds")) {
+    table->fail("thresholds", "key 'thresholds' in [label] goes with rule = \"per_drug_table\", and this rule is \"" +
+                                  experiment.label.kind + "\"");
+  }
+  if (from_table) experiment.label.per_drug = read_thresholds(experiment.label.thresholds);
 }
 
 void read_split_spec(const Table& top, const fs::path& folder, SplitSpec& spec) {
@@ -377,7 +389,7 @@ Experiment load_experiment(const fs::path& path) {
   top.read("refit", experiment.refit, {"train", "train+val"});
   experiment.store = folder / (experiment.name + ".store");
   top.read("store", experiment.store, folder);
-  read_label(top, experiment);
+  read_label(top, folder, experiment);
   read_split_spec(top, folder, experiment.split);
   read_run(top, experiment.run);
   read_models(path, top, folder, experiment);
@@ -429,6 +441,7 @@ json Experiment::to_json() const {
   if (task == "binary") {
     all["label"] = {{"rule", label.kind}};
     if (label.kind == "fixed") all["label"]["threshold"] = label.threshold;
+    if (label.kind == "per_drug_table") all["label"]["thresholds"] = portable(label.thresholds, folder);
   }
   return all;
 }

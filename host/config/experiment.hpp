@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -11,11 +12,17 @@
 
 namespace cdrzoo {
 
-/// How a continuous response becomes a label (binary task). Thresholds are fitted on the training rows of each fold.
+/// How a continuous response becomes a label (binary task): a value strictly below the drug's threshold is 1.
+/// Thresholds of the rules per_drug_median and per_drug_mean are fitted on the training rows of each fold.
 struct LabelRule {
-  std::string kind = "given";  ///< given | per_drug_median | per_drug_mean | fixed
-  double threshold = 0.0;      ///< fixed: value < threshold is 1
+  std::string kind = "given";              ///< given | per_drug_median | per_drug_mean | fixed | per_drug_table
+  double threshold = 0.0;                  ///< fixed: of all drugs
+  std::filesystem::path thresholds;        ///< per_drug_table: the file
+  std::map<std::string, double> per_drug;  ///< per_drug_table: drug id -> threshold, from the file
 };
+
+/// Reads the columns drug_id and threshold of a CSV file. \throws DataError naming file and line, IoError.
+[[nodiscard]] std::map<std::string, double> read_thresholds(const std::filesystem::path& path);
 
 /// One [[model]] entry.
 struct ModelRequest {

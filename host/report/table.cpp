@@ -487,6 +487,10 @@ std::string split_words(const Record& record) {
   return it == kWords.end() ? kind : it->second + " (" + kind + ")";
 }
 
+std::string count_of(std::size_t n, const std::string& what) {
+  return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+}
+
 std::string label_words(const nlohmann::json& rule) {
   const std::string kind = text_of(rule, "kind", text_of(rule, "rule"));
   const std::string given = " (rows without a response value: as given)";
@@ -494,11 +498,12 @@ std::string label_words(const nlohmann::json& rule) {
   if (kind == "per_drug_median") return "label 1 = response below the drug's median over the training rows" + given;
   if (kind == "per_drug_mean") return "label 1 = response below the drug's mean over the training rows" + given;
   if (kind == "fixed") return "label 1 = response below " + shortest(number_of(rule, "threshold", kNan)) + given;
+  if (kind == "per_drug_table") {
+    const double without = number_of(rule, "drugs_without_threshold", 0);
+    return "label 1 = response below the drug's threshold in " + text_of(rule, "thresholds", "a table") + given +
+           (without > 0 ? "; " + count_of(static_cast<std::size_t>(without), "drug") + " without one left out" : "");
+  }
   return kind.empty() ? "" : "label rule " + kind;
-}
-
-std::string count_of(std::size_t n, const std::string& what) {
-  return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
 }
 
 std::string seeds_words(const Comparison& comparison) {

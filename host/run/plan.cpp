@@ -98,10 +98,14 @@ std::vector<AssetFile> resolve_assets(const Card& card, const ModelRequest& requ
 
 // ---- keys ----
 
+/// Of what the table says, not of how its file is written.
+std::string thresholds_hash(const LabelRule& rule) { return sha256_hex(nlohmann::json(rule.per_drug).dump()); }
+
 nlohmann::json label_inputs(const Experiment& experiment) {
   if (experiment.task != "binary") return nullptr;
   nlohmann::json label = {{"rule", experiment.label.kind}};
   if (experiment.label.kind == "fixed") label["threshold"] = experiment.label.threshold;
+  if (experiment.label.kind == "per_drug_table") label["thresholds"] = thresholds_hash(experiment.label);
   return label;
 }
 
@@ -151,8 +155,14 @@ void fit_thresholds(const LabelRule& rule, const Dataset& dataset, const Fold& f
     targets.threshold_per_drug.assign(n_drugs, rule.threshold);
     return;
   }
+  if (rule.kind == "per_drug_table") {
+    targets.fallback_threshold = kNaN;
+    targets.threshold_per_drug = table_thresholds(rule, dataset);
+    return;
+  }
   if (rule.kind != "per_drug_median" && rule.kind != "per_drug_mean") {
-    throw UsageError("unknown label rule \"" + rule.kind + "\" (known: given, per_drug_median, per_drug_mean, fixed)");
+    throw UsageError("unknown label rule \"" + rule.kind +
+                     "\" (known: given, per_drug_median, per_drug_mean, fixed, per_drug_table)");
   }
   const auto& responses = dataset.responses;
   std::vector<std::vector<double>> per_drug(n_drugs);
@@ -271,15 +281,53 @@ Targets make_targets(const Experiment& experiment, const Dataset& dataset, const
   return targets;
 }
 
+std::vector<double> table_thresholds(const LabelRule& rule, const Dataset& dataset) {
+  std::vector<double> thresholds;
+  thresholds.reserve(dataset.drugs.id.size());
+  bool any = false;
+  for (const auto& drug : dataset.drugs.id) {
+    const auto found = rule.per_drug.find(drug);
+    any = any || found != rule.per_drug.end();
+    thresholds.push_back(found == rule.per_drug.end() ? kNaN : found->second);
+  }
+  if (!any) {
+    throw UsageError("the label rule per_drug_table has no threshold for any of the " +
+                     std::to_string(thresholds.size()) + " drugs of data set " + dataset.name + " (" +
+                     (rule.thresholds.empty() ? "an experiment file names the table" : rule.thresholds.string()) + ")");
+  }
+  return thresholds;
+}
+
+nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset) {
+  nlohmann::json words = {{"kind", rule.kind}, {"threshold", rule.threshold}};
+  if (rule.kind == "per_drug_table") {
+    const auto thresholds = table_thresholds(rule, dataset);
+    std::set<std::int32_t> without;  // measured drugs
+    for (std::size_t r = 0; r < dataset.responses.drug.size(); ++r) {
+      const auto drug = dataset.responses.drug[r];
+      if (std::isfinite(dataset.responses.value[r]) && std::isnan(thresholds[static_cast<std::size_t>(drug)]))
+        without.insert(drug);
+    }
+    words["thresholds"] = rule.thresholds.filename().string();
+    words["thresholds_hash"] = thresholds_hash(rule);
+    words["drugs_without_threshold"] = without.size();
+  }
+  return words;
+}
+
 std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset) {
   const auto& responses = dataset.responses;
+  const bool from_table = experiment.task == "binary" && experiment.label.kind == "per_drug_table";
+  const auto thresholds = from_table ? table_thresholds(experiment.label, dataset) : std::vector<double>();
   std::vector<std::int32_t> rows;
   for (std::size_t r = 0; r < static_cast<std::size_t>(responses.size()); ++r) {
     const bool has_value = std::isfinite(responses.value[r]);
     const bool has_label = responses.label[r] >= 0;
     const bool usable = experiment.task == "regression" ? has_value
-                        : derives_labels(experiment)    ? has_value || has_label
-                                                        : has_label;
+                        : !derives_labels(experiment)   ? has_label
+                        : has_value
+                            ? !from_table || !std::isnan(thresholds[static_cast<std::size_t>(responses.drug[r])])
+                            : has_label;
     if (usable) rows.push_back(static_cast<std::int32_t>(r));
   }
   return rows;

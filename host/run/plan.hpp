@@ -69,7 +69,13 @@ struct Targets {
 /// Binary with a derived rule: rows with a value get their label from it; rows that carry a label and no value
 /// (patients) keep the given one. Thresholds see the values of `fold.train` only.
 [[nodiscard]] Targets make_targets(const Experiment& experiment, const Dataset& dataset, const Fold& fold);
-/// Rows that have a usable value for the task: what the split is made over.
+/// The threshold of each drug of the data set under the rule per_drug_table, NaN for a drug that the table does not
+/// name. \throws UsageError if it names none of them.
+[[nodiscard]] std::vector<double> table_thresholds(const LabelRule& rule, const Dataset& dataset);
+/// What the record of a cell says about the label rule.
+[[nodiscard]] nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset);
+/// Rows that have a usable value for the task: what the split is made over. Under per_drug_table a value of a drug
+/// without a threshold is not usable.
 [[nodiscard]] std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset);
 
 /// The targets that models get to see: `targets.y`, or, with shuffle_labels (negative control), permuted among the rows

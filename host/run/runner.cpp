@@ -464,7 +464,7 @@ class Run {
       r.fitted = describe_fit(data, fold, samples, split.spec.source);
     }
     if (experiment.task == "binary") {
-      r.label_rule = {{"kind", experiment.label.kind}, {"threshold", experiment.label.threshold}};
+      r.label_rule = describe_label_rule(experiment.label, data);
       r.label_thresholds = label_thresholds(cell);
     }
     r.split = {{"kind", split.spec.kind},

@@ -247,6 +247,37 @@ TEST_CASE("combinations that mean nothing are refused") {
              contains("with a level out of pooled, per_drug, per_sample, per_tissue"));
 }
 
+TEST_CASE("a table of thresholds is read, and a wrong one is refused with its line") {
+  const File file;
+  const auto table = [&](const std::string& text) { std::ofstream(file.folder() / "t.csv", std::ios::binary) << text; };
+  const std::string binary = "task = \"binary\"\n" + std::string(kMinimal) + "[label]\nrule = \"per_drug_table\"\n";
+  const std::string with_file = binary + "thresholds = \"t.csv\"\n";
+  table("drug_id,source,threshold\nd1,Iorio 2016,-1.5\nd2,Iorio 2016,2\n");
+  const auto e = file.load(with_file);
+  CHECK(e.label.thresholds == file.folder() / "t.csv");
+  CHECK(e.label.per_drug == std::map<std::string, double>{{"d1", -1.5}, {"d2", 2.0}});
+  CHECK(e.to_json()["label"] == json({{"rule", "per_drug_table"}, {"thresholds", "t.csv"}}));
+
+  CHECK_THAT(file.error(binary), contains("needs the key 'thresholds'"));
+  CHECK_THAT(file.error("task = \"binary\"\n" + std::string(kMinimal) + "[label]\nthresholds = \"t.csv\"\n"),
+             contains("goes with rule = \"per_drug_table\", and this rule is \"given\""));
+  const auto complaint = [&](const std::string& text) {
+    table(text);
+    try {
+      (void)file.load(with_file);
+    } catch (const DataError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no complaint");
+  };
+  CHECK_THAT(complaint("drug_id,threshold\nd1,1\nd1,2\n"), contains("t.csv line 3") && contains("a second time"));
+  CHECK_THAT(complaint("drug_id,threshold\nd1,\n"), contains("t.csv line 2") && contains("expected a number"));
+  CHECK_THAT(complaint("drug_id,threshold\nd1,low\n"), contains("t.csv line 2") && contains("low"));
+  CHECK_THAT(complaint("drug_id,threshold\n,1\n"), contains("expected the id of a drug"));
+  CHECK_THAT(complaint("drug_id,threshold\n"), contains("has no threshold"));
+  CHECK_THAT(complaint("drug,threshold\nd1,1\n"), contains("drug_id"));
+}
+
 TEST_CASE("broken TOML is an error with its line") {
   const File file;
   CHECK_THAT(file.error("dataset = \"d\"\nname = \n"), contains("e.toml:2: "));

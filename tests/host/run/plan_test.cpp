@@ -116,6 +116,41 @@ TEST_CASE("Usable rows are those that have what the task needs") {
   CHECK(usable_rows(fixture.experiment, fixture.dataset).size() == lines.size() + patients.size());
 }
 
+TEST_CASE("Thresholds of a table: strictly below is 1, a tie is 0, and drugs that it does not name take no part") {
+  RunFixture fixture(card());
+  fixture.experiment.task = "binary";
+  fixture.experiment.label.kind = "per_drug_table";
+  fixture.experiment.label.per_drug = {
+      {"d0", test::response_value(2, 0)}, {"d2", 1000.0}, {"a drug of elsewhere", 1.0}};
+  const auto targets = make_targets(fixture.experiment, fixture.dataset, fixture.split.folds[0]);
+  const auto usable = usable_rows(fixture.experiment, fixture.dataset);
+  CHECK(std::isnan(targets.fallback_threshold));
+  for (std::int32_t row = 0; row < static_cast<std::int32_t>(fixture.dataset.responses.size()); ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    const auto sample = fixture.dataset.responses.sample[r], drug = fixture.dataset.responses.drug[r];
+    const bool taken = std::binary_search(usable.begin(), usable.end(), row);
+    INFO("sample " << sample << ", drug " << drug);
+    if (sample >= test::kLines) {  // patients: the label as given
+      CHECK(targets.y[r] == (sample + drug) % 2);
+      CHECK(taken);
+    } else if (drug == 1) {
+      CHECK(std::isnan(targets.y[r]));
+      CHECK_FALSE(taken);
+    } else {
+      CHECK(targets.y[r] == (drug == 2 || sample < 2 ? 1 : 0));  // the value rises with the sample
+      CHECK(taken);
+    }
+  }
+  const auto words = describe_label_rule(fixture.experiment.label, fixture.dataset);
+  CHECK(words["drugs_without_threshold"] == 1);
+
+  SECTION("and a table that names no drug of the data set is an error") {
+    fixture.experiment.label.per_drug = {{"a drug of elsewhere", 1.0}};
+    CHECK_THROWS_WITH(usable_rows(fixture.experiment, fixture.dataset),
+                      contains("has no threshold for any of the 3 drugs of data set small"));
+  }
+}
+
 TEST_CASE("The negative control permutes what models see and leaves the truth alone") {
   RunFixture fixture(card());
   fixture.experiment.shuffle_labels = true;
@@ -196,6 +231,18 @@ TEST_CASE("A key changes when and only when the result may change") {
          f.experiment.task = "binary";
          f.experiment.label.kind = "fixed";
          f.experiment.label.threshold = 2;
+       }},
+      {"table of thresholds",
+       [](auto& f) {
+         f.experiment.task = "binary";
+         f.experiment.label.kind = "per_drug_table";
+         f.experiment.label.per_drug = {{"d0", 1.0}};
+       }},
+      {"another number in the table of thresholds",
+       [](auto& f) {
+         f.experiment.task = "binary";
+         f.experiment.label.kind = "per_drug_table";
+         f.experiment.label.per_drug = {{"d0", 2.0}};
        }},
       {"shuffled labels", [](auto& f) { f.experiment.shuffle_labels = true; }},
       {"refit", [](auto& f) { f.experiment.refit = "train+val"; }},
