@@ -144,7 +144,7 @@ TEST_CASE("Builds that fail leave nothing, and builds that succeed say what they
 
 TEST_CASE("Usage is explained") {
   check_sentence(shell("\"$cdrzoo\" data nonsense"), 2,
-                 "unknown verb 'data nonsense'; known: build, demo, info, validate");
+                 "unknown verb 'data nonsense'; known: build, demo, export, info, validate");
   CHECK(shell("\"$cdrzoo\" data").status == 2);
   CHECK(shell("\"$cdrzoo\" data --help").status == 0);
   for (const char* verb : {"build", "demo", "info", "validate"}) {

@@ -84,7 +84,7 @@ TEST_CASE("Data info says in words what is fitted in each fold") {
   const auto info = describe_dataset(Dataset::open(folder / "a.h5"));
   CHECK(info["fitted_steps"].size() == 4);
   const auto text = info_text(info, false);
-  CHECK_THAT(text, contains("fitted in each fold, not applied in this file:") &&
+  CHECK_THAT(text, contains("fitted in each fold, not applied in this file") &&
                        contains("The gene of largest variance over the training samples of domain lines") &&
                        contains("of domain patients was z-scored by the training samples of the source domain"));
   write_dataset(content_with({}), folder / "b.h5");
