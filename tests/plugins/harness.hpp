@@ -52,6 +52,13 @@ cdrzoo_span span_of(const std::vector<T>& values) {
   return {values.data(), values.size(), static_cast<std::uint32_t>(sizeof(T)), 0};
 }
 
+/// One graph of a block: nodes [n, width] and edges [m, 1], pairs [n * n, 1] or empty.
+struct SmallGraph {
+  std::vector<float> nodes;
+  std::vector<std::int32_t> source, target;
+  std::vector<float> edges, pairs;
+};
+
 /// A feature block that owns its values.
 struct Block {
   std::string name;
@@ -60,15 +67,32 @@ struct Block {
   std::vector<float> f32;
   std::vector<std::uint8_t> u8;
   std::vector<std::int32_t> codes;
+  SmallGraph all_graphs;  // one after the other, edges counted within each
+  std::vector<std::int64_t> node_begin, edge_begin, pair_begin;
 
   static Block dense(std::string name, std::int64_t width, std::vector<float> values) {
-    return {std::move(name), CDRZOO_BLOCK_DENSE, width, std::move(values), {}, {}};
+    return {std::move(name), CDRZOO_BLOCK_DENSE, width, std::move(values), {}, {}, {}, {}, {}, {}};
   }
   static Block bits(std::string name, std::int64_t width, std::vector<std::uint8_t> values) {
-    return {std::move(name), CDRZOO_BLOCK_DENSE, width, {}, std::move(values), {}};
+    return {std::move(name), CDRZOO_BLOCK_DENSE, width, {}, std::move(values), {}, {}, {}, {}, {}};
   }
   static Block categories(std::string name, std::int64_t levels, std::vector<std::int32_t> values) {
-    return {std::move(name), CDRZOO_BLOCK_CODES, levels, {}, {}, std::move(values)};
+    return {std::move(name), CDRZOO_BLOCK_CODES, levels, {}, {}, std::move(values), {}, {}, {}, {}};
+  }
+  static Block graphs(std::string name, std::int64_t width, const std::vector<SmallGraph>& graphs) {
+    Block b{std::move(name), CDRZOO_BLOCK_GRAPHS, width, {}, {}, {}, {}, {0}, {0}, {0}};
+    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    for (const SmallGraph& g : graphs) {
+      append(b.all_graphs.nodes, g.nodes);
+      append(b.all_graphs.source, g.source);
+      append(b.all_graphs.target, g.target);
+      append(b.all_graphs.edges, g.edges);
+      append(b.all_graphs.pairs, g.pairs);
+      b.node_begin.push_back(static_cast<std::int64_t>(b.all_graphs.nodes.size()) / width);
+      b.edge_begin.push_back(static_cast<std::int64_t>(b.all_graphs.source.size()));
+      b.pair_begin.push_back(static_cast<std::int64_t>(b.all_graphs.pairs.size()));
+    }
+    return b;
   }
 };
 
@@ -123,7 +147,25 @@ class View {
       if (!b.codes.empty()) part.array = array_of(b.codes);
       if (!b.f32.empty()) part.array = array_of(b.f32, b.width);
       if (!b.u8.empty()) part.array = array_of(b.u8, b.width);
-      if (!schema_only) parts_.back().push_back(part);
+      if (!schema_only && b.kind == CDRZOO_BLOCK_GRAPHS) {
+        const auto add = [&](std::int32_t role, const cdrzoo_array& array) {
+          part.role = role;
+          part.array = array;
+          parts_.back().push_back(part);
+        };
+        add(CDRZOO_PART_NODEFEAT, array_of(b.all_graphs.nodes, b.width));
+        add(CDRZOO_PART_NODEPTR, array_of(b.node_begin));
+        add(CDRZOO_PART_EDGESRC, array_of(b.all_graphs.source));
+        add(CDRZOO_PART_EDGEDST, array_of(b.all_graphs.target));
+        add(CDRZOO_PART_EDGEPTR, array_of(b.edge_begin));
+        add(CDRZOO_PART_EDGEFEAT, array_of(b.all_graphs.edges, 1));
+        if (!b.all_graphs.pairs.empty()) {
+          add(CDRZOO_PART_PAIRFEAT, array_of(b.all_graphs.pairs, 1));
+          add(CDRZOO_PART_PAIRPTR, array_of(b.pair_begin));
+        }
+      } else if (!schema_only) {
+        parts_.back().push_back(part);
+      }
       cdrzoo_block block{};
       block.size = sizeof block;
       block.kind = b.kind;
@@ -317,11 +359,12 @@ class Model {
     Call call(seed);
     fit(call, train, valid);
   }
-  void fit(Call& call, const View& train, const View* valid = nullptr) {
+  void fit(Call& call, const View& train, const View* valid = nullptr, const View* unlabelled = nullptr) {
     cdrzoo_fit_in in{};
     in.size = sizeof in;
     in.train = train.get();
     in.valid = valid == nullptr ? nullptr : valid->get();
+    in.unlabelled_target = unlabelled == nullptr ? nullptr : unlabelled->get();
     check(call, ops().fit(call.get(), model_, &in));
   }
   [[nodiscard]] std::vector<float> predict(const View& query, std::int64_t n_targets = 1) {

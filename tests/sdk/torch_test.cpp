@@ -210,6 +210,51 @@ TEST_CASE("pairs are gathered by row", "[torch]") {
   CHECK_FALSE(sdk::pairs_of(sdk::View(c_query.get())).select(torch::tensor({0}, torch::kInt64)).target.defined());
 }
 
+TEST_CASE("the entities of a mini-batch are found once, with their places and counts", "[torch]") {
+  const sdk::Unique drugs = sdk::unique_of(torch::tensor({4, 1, 4, 4, 2}, torch::kInt64));
+  CHECK(drugs.entity.equal(torch::tensor({1, 2, 4}, torch::kInt64)));
+  CHECK(drugs.index.equal(torch::tensor({2, 0, 2, 2, 1}, torch::kInt64)));
+  CHECK(drugs.count.equal(torch::tensor({1, 1, 3}, torch::kInt64)));
+}
+
+TEST_CASE("entities are ordered by their first use, unused ones go", "[torch]") {
+  torch::Tensor features = torch::tensor({0.0F, 10.0F, 20.0F, 30.0F}).view({4, 1});
+  torch::Tensor index = torch::tensor({3, 1, 3, 0}, torch::kInt64);
+  const torch::Tensor per_row = features.index_select(0, index);
+  sdk::order_by_first_use(features, index);
+  CHECK(features.view({-1}).equal(torch::tensor({30.0F, 10.0F, 0.0F})));
+  CHECK(index.equal(torch::tensor({0, 1, 0, 2}, torch::kInt64)));
+  CHECK(features.index_select(0, index).equal(per_row));
+}
+
+TEST_CASE("graphs become tensors, one after the other, and are picked by number", "[torch]") {
+  test::Table t = table();
+  t.drugs.blocks = {test::Block::graphs(
+      "graph", 2,
+      {{{1, 2, 3, 4}, {0, 1}, {1, 0}, {5, 6}, {0, 7, 7, 0}}, {{}, {}, {}, {}, {}}, {{8, 9}, {0}, {0}, {1}, {0}}})};
+  const test::View c_view(t);
+  const sdk::Graphs all = sdk::graphs_of(sdk::View(c_view.get()).drugs().graphs("graph"));
+  const auto i64 = [](std::vector<std::int64_t> v) { return torch::tensor(v, torch::kInt64); };
+  CHECK(all.size() == 3);
+  CHECK(all.nodes.equal(torch::tensor({1.0F, 2.0F, 3.0F, 4.0F, 8.0F, 9.0F}).view({3, 2})));
+  CHECK(all.graph.equal(i64({0, 0, 2})));
+  CHECK(all.node_begin.equal(i64({0, 2, 2, 3})));
+  CHECK(all.source.equal(i64({0, 1, 2})));
+  CHECK(all.target.equal(i64({1, 0, 2})));
+  CHECK(all.edges.view({-1}).equal(torch::tensor({5.0F, 6.0F, 1.0F})));
+  CHECK(all.pair_begin.equal(i64({0, 4, 4, 5})));
+
+  const sdk::Graphs some = all.select(i64({2, 1, 0, 2}));
+  CHECK(some.nodes.equal(torch::tensor({8.0F, 9.0F, 1.0F, 2.0F, 3.0F, 4.0F, 8.0F, 9.0F}).view({4, 2})));
+  CHECK(some.node_begin.equal(i64({0, 1, 1, 3, 4})));
+  CHECK(some.graph.equal(i64({0, 2, 2, 3})));
+  CHECK(some.source.equal(i64({0, 1, 2, 3})));
+  CHECK(some.target.equal(i64({0, 2, 1, 3})));
+  CHECK(some.edges.view({-1}).equal(torch::tensor({1.0F, 5.0F, 6.0F, 1.0F})));
+  CHECK(some.pairs.view({-1}).equal(torch::tensor({0.0F, 0.0F, 7.0F, 7.0F, 0.0F, 0.0F})));
+  CHECK(all.select(i64({1})).nodes.size(0) == 0);
+}
+
 TEST_CASE("early stopping waits, keeps the best weights and gives them back", "[torch]") {
   torch::manual_seed(0);
   auto net = network();

@@ -26,23 +26,6 @@ struct Options {
   std::int64_t batch_size, epochs, patience;
 };
 
-/// Reorders entities by their first use in the rows, so that a model does not depend on the order of the host's tables
-/// (dropout and sums would). \p index i64 [n] into the rows of \p features; both are replaced.
-void order_by_first_use(torch::Tensor& features, torch::Tensor& index) {
-  const torch::Tensor old_index = index.to(torch::kCPU);
-  const auto old_row = old_index.accessor<std::int64_t, 1>();
-  std::vector<std::int64_t> order;
-  std::vector<std::int64_t> new_row(static_cast<std::size_t>(features.size(0)), -1);
-  for (std::int64_t i = 0; i < old_row.size(0); ++i) {
-    std::int64_t& row = new_row[static_cast<std::size_t>(old_row[i])];
-    if (row >= 0) continue;
-    row = static_cast<std::int64_t>(order.size());
-    order.push_back(old_row[i]);
-  }
-  features = features.index_select(0, torch::tensor(order, torch::kInt64).to(features.device()));
-  index = torch::tensor(new_row, torch::kInt64).index_select(0, old_index).to(index.device());
-}
-
 /// A view as tensors on one device: unique entities once, pairs as indices into them.
 struct Rows {
   torch::Tensor expression;   // f32 [samples, genes]
@@ -56,20 +39,18 @@ struct Rows {
     if (view.labelled() && view.has_target_mask()) {
       pairs = pairs.select(sdk::borrow(view.target_mask()).select(/*dim=*/1, 0).nonzero().squeeze(/*dim=*/1));
     }
-    order_by_first_use(expression, pairs.sample);
-    order_by_first_use(fingerprint, pairs.drug);
+    sdk::order_by_first_use(expression, pairs.sample);
+    sdk::order_by_first_use(fingerprint, pairs.drug);
   }
   [[nodiscard]] std::int64_t size() const { return pairs.sample.size(0); }
 
   /// The mini-batch of some rows, with only the entities that it needs.
   [[nodiscard]] mlp::Batch batch(const torch::Tensor& rows) const {
     const sdk::Pairs p = pairs.select(rows);
-    const auto unique = [](const torch::Tensor& index) {
-      return torch::_unique2(index, /*sorted=*/true, /*return_inverse=*/true);
-    };
-    const auto [samples, sample, sample_counts] = unique(p.sample);
-    const auto [drugs, drug, drug_counts] = unique(p.drug);
-    return {expression.index_select(0, samples), fingerprint.index_select(0, drugs), sample, drug};
+    const sdk::Unique samples = sdk::unique_of(p.sample);
+    const sdk::Unique drugs = sdk::unique_of(p.drug);
+    return {expression.index_select(0, samples.entity), fingerprint.index_select(0, drugs.entity), samples.index,
+            drugs.index};
   }
 };
 

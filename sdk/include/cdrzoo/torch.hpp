@@ -267,6 +267,135 @@ struct Pairs {
   return pairs;
 }
 
+// ---- entities in the order and number in which rows use them
+// ------------------------------------------------------------------------
+
+/// The entities that a mini-batch refers to, each once.
+struct Unique {
+  torch::Tensor entity;  ///< i64 [u], ascending
+  torch::Tensor index;   ///< i64 [n], of each row: its place in entity
+  torch::Tensor count;   ///< i64 [u], rows that refer to it
+};
+
+/// \p index i64 [n], numbers of entities.
+[[nodiscard]] inline Unique unique_of(const torch::Tensor& index) {
+  auto [entity, inverse, count] =
+      torch::_unique2(index, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
+  return {std::move(entity), std::move(inverse), std::move(count)};
+}
+
+/// Renumbers \p index (i64 [n], values below n_entities) by first use. Gives the old numbers in the new order, i64
+/// [used].
+[[nodiscard]] inline torch::Tensor renumber_by_first_use(torch::Tensor& index, std::int64_t n_entities) {
+  const torch::Tensor old_index = index.to(torch::kCPU);
+  const auto old_number = old_index.accessor<std::int64_t, 1>();
+  std::vector<std::int64_t> order;
+  std::vector<std::int64_t> new_number(static_cast<std::size_t>(n_entities), -1);
+  for (std::int64_t i = 0; i < old_number.size(0); ++i) {
+    std::int64_t& number = new_number[static_cast<std::size_t>(old_number[i])];
+    if (number >= 0) continue;
+    number = static_cast<std::int64_t>(order.size());
+    order.push_back(old_number[i]);
+  }
+  index = torch::tensor(new_number, torch::kInt64).index_select(0, old_index).to(index.device());
+  return torch::tensor(order, torch::kInt64).to(index.device());
+}
+
+/// Reorders entities by their first use in the rows, so that a model does not depend on the order of the host's tables
+/// (dropout and sums would); entities that no row uses go. \p index i64 [n] into the rows of \p features; both are
+/// replaced.
+inline void order_by_first_use(torch::Tensor& features, torch::Tensor& index) {
+  features = features.index_select(0, renumber_by_first_use(index, features.size(0)).to(features.device()));
+}
+
+// ---- graphs
+// -------------------------------------------------------------------------------------------------------------
+
+/// The graphs of a block one after the other: node v of graph g is row node_begin[g] + v.
+struct Graphs {
+  torch::Tensor nodes;       ///< f32 [N, width]
+  torch::Tensor node_begin;  ///< i64 [G+1]
+  torch::Tensor graph;       ///< i64 [N], the graph of each node
+  torch::Tensor source;      ///< i64 [E], rows of nodes
+  torch::Tensor target;      ///< i64 [E], rows of nodes
+  torch::Tensor edges;       ///< f32 [E, edge features]
+  torch::Tensor edge_begin;  ///< i64 [G+1]
+  torch::Tensor pairs;       ///< f32 [P, pair features], nodes x nodes rows per graph; P = 0 where there are none
+  torch::Tensor pair_begin;  ///< i64 [G+1]
+
+  [[nodiscard]] std::int64_t size() const { return node_begin.size(0) - 1; }
+
+  /// The graphs \p which, i64 [g], in this order; one may stand there several times.
+  [[nodiscard]] Graphs select(const torch::Tensor& which) const {
+    const auto begins = [&which](const torch::Tensor& begin) {
+      const torch::Tensor counts = begin.index_select(0, which + 1) - begin.index_select(0, which);
+      return torch::cat({torch::zeros({1}, counts.options()), counts.cumsum(/*dim=*/0)});
+    };
+    const auto rows = [&which](const torch::Tensor& begin, const torch::Tensor& new_begin) {
+      const std::int64_t n = which.size(0);
+      const torch::Tensor counts = new_begin.narrow(0, 1, n) - new_begin.narrow(0, 0, n);
+      const torch::Tensor shift = begin.index_select(0, which) - new_begin.narrow(0, 0, n);
+      const torch::Tensor all = torch::repeat_interleave(shift, counts);
+      return all + torch::arange(all.size(0), all.options());
+    };
+    Graphs out;
+    out.node_begin = begins(node_begin);
+    out.edge_begin = begins(edge_begin);
+    out.pair_begin = begins(pair_begin);
+    const torch::Tensor node = rows(node_begin, out.node_begin);
+    const torch::Tensor edge = rows(edge_begin, out.edge_begin);
+    const std::int64_t n = which.size(0);
+    out.nodes = nodes.index_select(0, node);
+    out.graph = torch::repeat_interleave(torch::arange(n, which.options()),
+                                         out.node_begin.narrow(0, 1, n) - out.node_begin.narrow(0, 0, n));
+    const torch::Tensor shift =
+        torch::repeat_interleave(out.node_begin.narrow(0, 0, n) - node_begin.index_select(0, which),
+                                 out.edge_begin.narrow(0, 1, n) - out.edge_begin.narrow(0, 0, n));
+    out.source = source.index_select(0, edge) + shift;
+    out.target = target.index_select(0, edge) + shift;
+    out.edges = edges.index_select(0, edge);
+    out.pairs = pairs.index_select(0, rows(pair_begin, out.pair_begin));
+    return out;
+  }
+
+  [[nodiscard]] Graphs to(torch::Device device) const {
+    return {nodes.to(device), node_begin.to(device), graph.to(device), source.to(device),    target.to(device),
+            edges.to(device), edge_begin.to(device), pairs.to(device), pair_begin.to(device)};
+  }
+};
+
+/// A copy on the CPU.
+[[nodiscard]] inline Graphs graphs_of(const GraphsBlock& block) {
+  std::vector<std::int64_t> node_begin{0}, edge_begin{0}, pair_begin{0};
+  std::vector<torch::Tensor> nodes, source, target, edges, pairs, graph;
+  for (std::int64_t i = 0; i < block.rows(); ++i) {
+    const Graph g = block.graph(i);
+    nodes.push_back(borrow(g.nodes));
+    source.push_back(borrow(g.source).to(torch::kInt64) + node_begin.back());
+    target.push_back(borrow(g.target).to(torch::kInt64) + node_begin.back());
+    edges.push_back(g.edges.cols() != 0 ? borrow(g.edges) : torch::empty({g.source.size(), 0}));
+    pairs.push_back(g.pairs.cols() != 0 ? borrow(g.pairs) : torch::empty({0, block.n_pair_features()}));
+    graph.push_back(torch::full({g.n_nodes}, i, torch::kInt64));
+    node_begin.push_back(node_begin.back() + g.n_nodes);
+    edge_begin.push_back(edge_begin.back() + g.source.size());
+    pair_begin.push_back(pair_begin.back() + pairs.back().size(0));
+  }
+  const auto joined = [](const std::vector<torch::Tensor>& parts, const torch::Tensor& none) {
+    return parts.empty() ? none : torch::cat(parts);
+  };
+  const auto begins = [](const std::vector<std::int64_t>& begin) { return torch::tensor(begin, torch::kInt64); };
+  const torch::Tensor no_index = torch::empty({0}, torch::kInt64);
+  return {joined(nodes, torch::empty({0, block.width()})),
+          begins(node_begin),
+          joined(graph, no_index),
+          joined(source, no_index),
+          joined(target, no_index),
+          joined(edges, torch::empty({0, block.n_edge_features()})),
+          begins(edge_begin),
+          joined(pairs, torch::empty({0, block.n_pair_features()})),
+          begins(pair_begin)};
+}
+
 /// Mini-batches over the rows 0 .. n-1: every row once per epoch, shuffled by the call's counter-based generator, so
 /// the order is a function of seed, epoch and n alone. Asks for cancellation before each batch.
 class Batches {
