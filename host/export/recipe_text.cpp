@@ -102,9 +102,15 @@ std::string recipe_of(const Dataset& dataset, const RecipeFiles& files) {
     out += "]\n";
   }
   if (!dataset.responses.value_unit.empty()) line("value_unit", quoted(dataset.responses.value_unit));
+  if (!dataset.tissues.empty()) {
+    std::string list;
+    for (const auto& tissue : dataset.tissues) list += (list.empty() ? "" : ", ") + quoted(tissue);
+    line("tissues", "[" + list + "]");
+  }
   if (!dataset.drugs.id.empty()) {
     out +=
-        "\n[drugs]\nfile = \"drugs.csv\"\nid = \"drug_id\"\nname = \"name\"\nsmiles = \"smiles\"\nkeep_unused = true\n";
+        "\n[drugs]\nfile = \"drugs.csv\"\nid = \"drug_id\"\nname = \"name\"\nsmiles = \"smiles\"\ngroup = "
+        "\"group\"\nkeep_unused = true\n";
     if (const auto features = structure_blocks(dataset); !features.empty()) line("features", "[" + features + "]");
   }
   const auto responses = measured(dataset);
@@ -125,6 +131,16 @@ std::string recipe_of(const Dataset& dataset, const RecipeFiles& files) {
       out += "sample = \"sample_id\"\ndrug = \"drug_id\"\nreplicates = \"keep\"\nreplicate = \"replicate\"\n";
       if (responses[d].values) line("value", quoted("value"));
       if (responses[d].labels) line("label", quoted("label"));
+    }
+  }
+  if (dataset.perturbations) {
+    const auto& p = *dataset.perturbations;
+    out += "\n[perturbations]\ntable = { file = \"perturbations.csv\" }\n";
+    line("profiles", "{ file = " + quoted(files.profiles) +
+                         (files.profile_id.empty() ? "" : ", id = " + quoted(files.profile_id)) + " }");
+    if (p.deg.cols > 0) {
+      line("genes", "{ file = \"perturbation_genes.csv\", length = " + std::to_string(p.deg.cols) +
+                        ", rule = " + quoted(p.deg_rule) + " }");
     }
   }
   return out;

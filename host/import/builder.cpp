@@ -15,6 +15,7 @@
 #include "import/domain_rows.hpp"
 #include "import/drug_table.hpp"
 #include "import/harmonise.hpp"
+#include "import/profile_tables.hpp"
 #include "import/response_reader.hpp"
 #include "import/source_files.hpp"
 
@@ -35,6 +36,7 @@ class Builder {
     drugs_.read();
     for (auto& domain : domains_) read_domain(domain);
     name_tissues();
+    if (recipe_.profiles) read_profile_tables(*recipe_.profiles, files_, report_, out_);
     for (std::size_t d = 0; d < domains_.size(); ++d) {
       for (const auto& rule : recipe_.domains[d].responses) {
         read_responses(rule, domains_[d], drugs_, files_, report_, out_);
@@ -270,17 +272,18 @@ class Builder {
     for (const auto& domain : domains_) {
       for (const auto& [sample, tissue] : domain.tissues()) tissue_of[static_cast<std::size_t>(sample)] = tissue;
     }
-    const std::set<std::string> names(tissue_of.begin(), tissue_of.end());
-    out_.tissues.clear();
-    for (const auto& name : names) {
-      if (!name.empty()) out_.tissues.push_back(name);
+    out_.tissues = recipe_.tissues;
+    std::map<std::string, std::int32_t> number;
+    for (const auto& name : out_.tissues) number.emplace(name, static_cast<std::int32_t>(number.size()));
+    for (const auto& name : std::set<std::string>(tissue_of.begin(), tissue_of.end())) {
+      if (!name.empty() && number.emplace(name, static_cast<std::int32_t>(number.size())).second)
+        out_.tissues.push_back(name);
     }
     std::size_t unknown = 0;
     out_.sample_tissue.clear();
     for (const auto& name : tissue_of) {
-      const auto found = std::lower_bound(out_.tissues.begin(), out_.tissues.end(), name);
       if (name.empty()) ++unknown;
-      out_.sample_tissue.push_back(name.empty() ? -1 : static_cast<std::int32_t>(found - out_.tissues.begin()));
+      out_.sample_tissue.push_back(name.empty() ? -1 : number.at(name));
     }
     if (unknown > 0) report_.say(count_of(unknown, "sample has", "samples have") + " no tissue");
   }

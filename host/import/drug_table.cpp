@@ -58,6 +58,7 @@ void DrugTable::read() {
   const std::size_t inchikey = source.optional_column(rule.inchikey);
   const std::size_t pubchem = source.optional_column(rule.pubchem);
   const std::size_t synonyms = source.optional_column(rule.synonyms);
+  const std::size_t group = source.optional_column(rule.group);
   std::unordered_map<std::string, std::int64_t> line_of;
   while (source.next()) {
     const auto [known, fresh] = line_of.emplace(source.id(id), table.line());
@@ -75,6 +76,7 @@ void DrugTable::read() {
       if (names.pubchem.empty()) report_->lose(rule.file, "PubChem id", number, "not a number");
     }
     names.synonyms = parts_of(source.clean(synonyms), '|');
+    if (group != FilteredTable::kNone) names.group = source.id(group);
     add(table.field(id), source.clean(name), source.clean(smiles), std::move(names));
   }
   if (names_.empty()) throw DataError(table.path().string() + " has no row of a drug");
@@ -232,6 +234,9 @@ void DrugTable::unite() {
     if (!names_[i].pubchem.empty()) unite_by("pubchem " + names_[i].pubchem, i);
   }
   for (std::size_t i = 0; i < drugs; ++i) out_->drug_group[i] = out_->drug_group[find(i)];
+  for (std::size_t i = 0; i < drugs; ++i) {
+    if (!names_[i].group.empty()) out_->drug_group[i] = names_[i].group;
+  }
   if (united > 0) {
     report_->say("drugs: " + count_of(united, "drug is", "drugs are") +
                  " in the group of another with the same InChIKey connectivity or PubChem id");

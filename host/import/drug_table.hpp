@@ -41,6 +41,7 @@ class DrugTable {
     std::string inchikey;  ///< connectivity block
     std::string pubchem;
     std::vector<std::string> synonyms;
+    std::string group;  ///< as the table says; empty = found
   };
   void add(const std::string& id, const std::string& name, const std::string& smiles, Names names);
   void drop_unused();

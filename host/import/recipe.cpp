@@ -536,15 +536,16 @@ void read_genes(const std::filesystem::path& path, const toml::table& table, Rec
 }
 
 void read_drugs(const std::filesystem::path& path, const toml::table& table, Recipe::Drugs& out) {
-  const Reader d(
-      path, table, "drugs",
-      with_file_keys({"from", "id", "name", "smiles", "inchikey", "pubchem", "synonyms", "keep_unused", "features"}));
+  const Reader d(path, table, "drugs",
+                 with_file_keys({"from", "id", "name", "smiles", "inchikey", "pubchem", "synonyms", "group",
+                                 "keep_unused", "features"}));
   out.from_responses = d.choice("from", {"", "responses"}) == "responses";
   if (out.from_responses == d.has("file"))
     d.fail("drugs need either 'file' or from = \"responses\", the drugs that the responses name");
   out.features = d.texts("features");
   if (out.from_responses) {
-    for (const char* key : {"id", "name", "smiles", "inchikey", "pubchem", "synonyms", "keep_unused", "where"}) {
+    for (const char* key :
+         {"id", "name", "smiles", "inchikey", "pubchem", "synonyms", "group", "keep_unused", "where"}) {
       if (d.has(key)) d.fail("'" + std::string(key) + "' is for a table of drugs");
     }
     return;
@@ -556,10 +557,28 @@ void read_drugs(const std::filesystem::path& path, const toml::table& table, Rec
   out.inchikey = d.text("inchikey");
   out.pubchem = d.text("pubchem");
   out.synonyms = d.text("synonyms");
+  out.group = d.text("group");
   out.keep_unused = d.flag("keep_unused");
 }
 
 /// What no single table can see.
+void read_profiles(const std::filesystem::path& path, const toml::table& table, Recipe::Profiles& out) {
+  const Reader p(path, table, "perturbations", {"table", "profiles", "genes"});
+  const toml::table* rows = p.table("table");
+  const toml::table* matrix = p.table("profiles");
+  if (rows == nullptr || matrix == nullptr) p.fail("perturbations need 'table' and 'profiles'");
+  read_table(Reader(path, *rows, "perturbations.table", with_file_keys({})), out.table);
+  const Reader m(path, *matrix, "perturbations.profiles", with_file_keys({"id"}));
+  read_table(m, out.matrix);
+  out.matrix_id = m.text("id");
+  if (const toml::table* genes = p.table("genes")) {
+    const Reader g(path, *genes, "perturbations.genes", with_file_keys({"length", "rule"}));
+    read_table(g, out.genes.emplace());
+    out.gene_count = g.count("length", 50, 1);
+    out.gene_rule = g.text("rule");
+  }
+}
+
 void check(const Recipe& recipe, const Reader& reader) {
   if (recipe.domains.empty()) reader.fail("a recipe needs at least one [[domain]]");
   if (recipe.genes.names != GeneNames::symbol && !recipe.genes.map) {
@@ -613,7 +632,8 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
                      std::string(e.description()));
   }
   const Reader reader(path, root, "",
-                      {"name", "citation", "license", "caveats", "value_unit", "origin", "genes", "drugs", "domain"});
+                      {"name", "citation", "license", "caveats", "value_unit", "tissues", "origin", "genes", "drugs",
+                       "domain", "perturbations"});
   Recipe out;
   out.path = path;
   out.sha256 = sha256_hex(text);
@@ -622,6 +642,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
   out.license = reader.text("license");
   out.caveats = reader.texts("caveats");
   out.value_unit = reader.text("value_unit");
+  out.tissues = reader.texts("tissues");
   for (const toml::table* origin : reader.tables("origin")) {
     const Reader o(path, *origin, "origin", {"name", "version", "url", "citation", "license"});
     out.origins.push_back(
@@ -630,6 +651,8 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
   if (const toml::table* genes = reader.table("genes")) read_genes(path, *genes, out.genes);
   if (const toml::table* drugs = reader.table("drugs")) read_drugs(path, *drugs, out.drugs);
   for (const toml::table* domain : reader.tables("domain")) out.domains.push_back(read_domain(path, *domain));
+  if (const toml::table* profiles = reader.table("perturbations"))
+    read_profiles(path, *profiles, out.profiles.emplace());
   check(out, reader);
   return out;
 }

@@ -27,6 +27,7 @@ struct Recipe {
   std::string license;
   std::vector<std::string> caveats;
   std::string value_unit;
+  std::vector<std::string> tissues;  ///< these first, in this order; the others follow by name
 
   /// Where files come from, for people and for the provenance.
   struct Origin {
@@ -66,6 +67,7 @@ struct Recipe {
     std::string inchikey;  ///< column
     std::string pubchem;   ///< column of PubChem compound ids
     std::string synonyms;  ///< column of further names, separated by |
+    std::string group;     ///< column of the identity for splitting; empty = found from structures and ids
     bool keep_unused = false;
     std::vector<std::string> features;  ///< names of the blocks to make; empty = the usual ones
   } drugs;
@@ -142,6 +144,17 @@ struct Recipe {
     std::optional<PerturbationRule> perturbation;
   };
   std::vector<Domain> domains;
+
+  /// [perturbations]: treated profiles that are ready, as a table, a matrix and lists of genes.
+  struct Profiles {
+    Table table;
+    Table matrix;
+    std::string matrix_id;  ///< csv, tsv: column with the names of the profiles; empty = the first
+    std::optional<Table> genes;
+    std::int64_t gene_count = 0;  ///< length of a list
+    std::string gene_rule;        ///< how the lists were made, in words
+  };
+  std::optional<Profiles> profiles;
 };
 
 /// Reads a recipe strictly: an unknown key is an error that names the known ones.

@@ -77,6 +77,24 @@ DatasetContent nasty() {
   c.responses.push_back({5, 0, 0, -1, 5e-324});
   c.responses.push_back({5, 2, 4, -1, -1e300});
   derive_structures(c);
+  c.drug_group[2] = c.drug_group[3];  // known to be one substance from elsewhere
+  for (int i = 0; i < 4; ++i) {
+    DatasetContent::Perturbation p;
+    p.control = i / 2;
+    p.drug = i == 3 ? 1 : 3;
+    p.drug_b = i == 3 ? 2 : -1;
+    p.dose_log10_molar = i == 0 ? kNaN : -6.0F - 0.1F * static_cast<float>(i);
+    p.time_h = i == 1 ? kNaN : 24.0F;
+    p.context = 1 - i / 2;
+    p.replicates = i + 1;
+    c.perturbations.push_back(p);
+    for (std::size_t g = 0; g < c.genes.size(); ++g)
+      c.perturbation_profile.push_back(g == 2 ? kNaN : 0.1F * static_cast<float>(i) + static_cast<float>(g));
+  }
+  c.perturbation_contexts = {"NA", "a \"context\", of two"};
+  c.deg_genes = 3;
+  c.deg_rule = "\"by hand\"";
+  c.deg = {5, 0, 2, 1, -1, -1, -1, -1, -1, 4, 3, -1};
   return c;
 }
 
@@ -151,6 +169,53 @@ TEST_CASE("A data set that was exported and built again is the same, whatever it
     CHECK(read_file(folder / "again" / name) == read_file(folder / "csv" / name));
 }
 
+TEST_CASE("The demo comes back from an export as it went, perturbations and unused tissues included") {
+  const TemporaryFolder folder;
+  DatasetContent content = make_demo({});
+  content.tissues.insert(content.tissues.begin(), "unused");
+  for (auto& tissue : content.sample_tissue) tissue += tissue < 0 ? 0 : 1;
+  content.fitted_steps = {{FittedStep::Kind::fill_minimum, "lines", FittedStep::From::own_domain, 0},
+                          {FittedStep::Kind::variable_genes, "lines", FittedStep::From::own_domain, 50},
+                          {FittedStep::Kind::zscore, "lines", FittedStep::From::own_domain, 0},
+                          {FittedStep::Kind::zscore, "patients", FittedStep::From::source, 0}};
+  const Dataset before = written(content, folder / "before.h5");
+  for (const auto format : {ExportFormat::csv, ExportFormat::h5ad}) {
+    const fs::path out = folder / (format == ExportFormat::csv ? "csv" : "h5ad");
+    const auto sentences = export_dataset(before, format, {}, out);
+    for (const auto& sentence : sentences) UNSCOPED_INFO(sentence);
+    REQUIRE(said(sentences, "recipe.toml: builds the same data set"));
+    const Dataset after = built_from(out, folder / "after.h5");
+    CHECK(first_difference(before, after).empty());
+    CHECK(after.data_hash() == before.data_hash());
+  }
+}
+
+TEST_CASE("Tables of profiles that do not fit their data set are refused with the place") {
+  Demo demo;
+  const fs::path out = demo.folder / "out";
+  static_cast<void>(export_dataset(demo.dataset, ExportFormat::csv, {}, out));
+  const std::string table = read_file(out / "perturbations.csv");
+  const auto spoiled = [&](const std::string& from, const std::string& to) {
+    std::string text = table;
+    const auto at = text.find(from, text.find('\n'));
+    text.replace(at, from.size(), to);
+    write_file_synced(out / "perturbations.csv", text);
+    BuildReport report;
+    try {
+      static_cast<void>(build_dataset(load_recipe(out / "recipe.toml"), out, report));
+    } catch (const DataError& e) {
+      return std::string(e.what());
+    }
+    return std::string("it was built");
+  };
+  CHECK_THAT(spoiled("LINE0001", "LINE9999"),
+             contains("perturbations.csv line 2: column 'control': 'LINE9999' is no sample of the data set"));
+  CHECK_THAT(spoiled(",D0001,", ",D9999,"), contains("column 'drug': 'D9999' is no drug of the data set"));
+  CHECK_THAT(spoiled("\n0,", "\n1,"), contains("line 3: column 'profile': '1' is there twice"));
+  CHECK_THAT(spoiled("\n0,", "\n9000,"), contains("perturbation_profiles.csv.gz lacks the profile '9000'"));
+  CHECK_THAT(spoiled(",1\n", ",0\n"), contains("column 'replicates': '0' is no whole number of 1 or more"));
+}
+
 TEST_CASE("A recipe that would build another data set is left out, with a sentence that says why") {
   const TemporaryFolder folder;
   DatasetContent c = nasty();
@@ -178,6 +243,9 @@ TEST_CASE("The test of sameness sees a change anywhere") {
   CHECK(changed([](auto& c) { c.drug_group[2] = "x"; }) == "the groups of drugs");
   CHECK(changed([](auto& c) { std::swap(c.sample_tissue[0], c.sample_tissue[1]); }) == "the tissues of samples");
   CHECK(changed([](auto& c) { c.drug_blocks.pop_back(); }) == "the blocks of drugs");
+  CHECK(changed([](auto& c) { c.perturbation_profile[0] += 1.0F; }) == "the perturbation profiles");
+  CHECK(changed([](auto& c) { c.deg[0] = 4; }) == "the genes of the conditions");
+  CHECK(changed([](auto& c) { c.perturbations[1].replicates = 7; }) == "the perturbations");
 }
 
 TEST_CASE("Public data come back from an export as they went") {
