@@ -25,6 +25,10 @@ std::string number(double value) {
 
 std::string count(const Json& value) { return std::to_string(value.get<std::int64_t>()); }
 
+std::string counted(std::int64_t n, const char* one, const char* many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
+}
+
 std::string percent(double share) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f %%", 100.0 * share);
@@ -99,8 +103,14 @@ std::string share(const Json& tally) {
 }
 
 void print_head(std::ostream& out, const Json& info) {
-  out << info["name"].get<std::string>() << ": " << info["samples"] << " samples, " << info["genes"] << " genes, "
-      << info["drugs"]["count"] << " drugs, " << info["responses"]["records"] << " records";
+  const auto many = [&out](const Json& n, const char* one, const char* more) {
+    out << counted(n.get<std::int64_t>(), one, more);
+  };
+  out << info["name"].get<std::string>() << ": ";
+  many(info["samples"], "sample, ", "samples, ");
+  many(info["genes"], "gene, ", "genes, ");
+  many(info["drugs"]["count"], "drug, ", "drugs, ");
+  many(info["responses"]["records"], "record", "records");
   const std::string unit = info["responses"]["value_unit"];
   if (!unit.empty()) out << " [" << unit << "]";
   if (info.contains("perturbations")) out << ", " << info["perturbations"]["profiles"] << " perturbation profiles";
@@ -184,13 +194,14 @@ void print_perturbations(std::ostream& out, const Json& info) {
   if (!info.contains("perturbations")) return;
   const auto& p = info["perturbations"];
   const auto doubles = p["double_conditions"].get<std::int64_t>();
-  out << "\nperturbations\n  " << p["conditions"] << " conditions";
+  out << "\nperturbations\n  " << counted(p["conditions"].get<std::int64_t>(), "condition", "conditions");
   if (doubles > 0) {
     out << " (" << p["conditions"].get<std::int64_t>() - doubles << " single, " << doubles << " double)";
   }
-  out << " in " << p["contexts"].size() << " contexts; " << p["profiles"] << " profiles, " << p["controls"]
-      << " controls\n  perturbations       " << p["single_perturbations"] << " single, " << p["double_perturbations"]
-      << " double\n";
+  out << " in " << counted(static_cast<std::int64_t>(p["contexts"].size()), "context", "contexts") << "; "
+      << counted(p["profiles"].get<std::int64_t>(), "profile", "profiles") << ", "
+      << counted(p["controls"].get<std::int64_t>(), "control", "controls") << "\n  perturbations       "
+      << p["single_perturbations"] << " single, " << p["double_perturbations"] << " double\n";
   if (p["contexts"].size() > 1) {
     const auto shared = texts(p["in_all_contexts"]);
     out << "  in all contexts     " << shared.size() << (shared.empty() ? "" : ": " + listed(shared)) << "\n";
