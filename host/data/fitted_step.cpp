@@ -105,9 +105,11 @@ std::string sentence_of(const FittedStep& step) {
              " of largest variance over the training samples" + of + (step.genes == 1 ? " was" : " were") +
              " kept in each fold.";
     case Kind::zscore:
+      if (step.from == FittedStep::From::source)
+        return "Expression" + of + " was z-scored by the training samples of the source domain of each fold.";
       return "Expression" + of + " was z-scored " +
-             (step.from == From::source ? "by the training samples of the source domain in each fold."
-                                        : "per domain on the training samples of each fold.");
+             (step.domain.empty() ? "per domain on the training samples of each fold."
+                                  : "on the training samples of the domain in each fold.");
   }
   return {};
 }

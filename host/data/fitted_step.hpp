@@ -38,7 +38,7 @@ void check_fitted_steps(const std::vector<FittedStep>& steps, const std::vector<
 /// \throws DataError for a step or member that this program does not know: to leave one out would change the data.
 [[nodiscard]] std::vector<FittedStep> fitted_steps_from_json(const nlohmann::json& json);
 
-/// One sentence for people: "Expression of domain tcga was z-scored by the training samples of the source domain in
+/// One sentence for people: "Expression of domain tcga was z-scored by the training samples of the source domain of
 /// each fold."
 [[nodiscard]] std::string sentence_of(const FittedStep& step);
 

@@ -500,8 +500,11 @@ std::string label_words(const nlohmann::json& rule) {
   if (kind == "fixed") return "label 1 = response below " + shortest(number_of(rule, "threshold", kNan)) + given;
   if (kind == "per_drug_table") {
     const double without = number_of(rule, "drugs_without_threshold", 0);
-    return "label 1 = response below the drug's threshold in " + text_of(rule, "thresholds", "a table") + given +
-           (without > 0 ? "; " + count_of(static_cast<std::size_t>(without), "drug") + " without one left out" : "");
+    const std::string left_out =
+        without > 0 ? "; left out: " + count_of(static_cast<std::size_t>(without), "drug") + " without a threshold"
+                    : "";
+    return "label 1 = response below the drug's threshold in the given table " +
+           text_of(rule, "thresholds").substr(0, 8) + given + left_out;
   }
   return kind.empty() ? "" : "label rule " + kind;
 }

@@ -308,8 +308,7 @@ nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset
       if (std::isfinite(dataset.responses.value[r]) && std::isnan(thresholds[static_cast<std::size_t>(drug)]))
         without.insert(drug);
     }
-    words["thresholds"] = rule.thresholds.filename().string();
-    words["thresholds_hash"] = thresholds_hash(rule);
+    words["thresholds"] = thresholds_hash(rule);
     words["drugs_without_threshold"] = without.size();
   }
   return words;

@@ -664,6 +664,17 @@ TEST_CASE("Caveats of the data and a negative control are said under every table
   }
 }
 
+TEST_CASE("A table of thresholds is said with its hash and the drugs that it leaves out") {
+  SyntheticStore s(2, 12, true);
+  s.adjust = [](Record& record, PredictionTable&) {
+    record.label_rule = {
+        {"kind", "per_drug_table"}, {"thresholds", std::string(64, 'e')}, {"drugs_without_threshold", 17}};
+  };
+  s.add("toy.good", good);
+  CHECK_THAT(words_of(s), contains("below the drug's threshold in the given table eeeeeeee") &&
+                              contains("left out: 17 drugs without a threshold"));
+}
+
 TEST_CASE("What was fitted in each fold is said under every table, step by step and once") {
   SyntheticStore s(2);
   s.adjust = [](Record& record, PredictionTable&) {
