@@ -34,16 +34,17 @@ class GoldenWeights {
     }
     return {};
   }
-  /// Fills a module whose keys, behind the prefix ("encoder."), are the file's. Integer buffers are zeroed.
+  /// Fills a module whose keys, behind the prefix ("encoder."), are the file's. Integer buffers that it lacks
+  /// are zeroed.
   /// \throws sdk::Error(E_CORRUPT) for a key that the file lacks or has in another shape.
   void load_into(torch::nn::Module& module, const std::string& prefix = "") const {
     const torch::NoGradGuard no_grad;
-    for (auto& buffer : module.named_buffers()) {
-      if (!buffer.value().is_floating_point()) buffer.value().zero_();
-    }
     for (auto& item : sdk::state_of(module)) {
-      if (!item.second.is_floating_point()) continue;
       const torch::Tensor values = find(prefix + item.first);
+      if (!item.second.is_floating_point() && !values.defined()) {
+        item.second.zero_();
+        continue;
+      }
       if (!values.defined() || values.sizes() != item.second.sizes()) {
         throw sdk::Error(CDRZOO_E_CORRUPT,
                          "the golden file has no weight \"" + prefix + item.first + "\" of this shape");
