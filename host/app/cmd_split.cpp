@@ -129,10 +129,10 @@ int make(const Words& words) {
       ("task", po::value(&experiment.task)->default_value("regression"),
        "regression: records with a value; binary: records with a label or, under a rule, a value")  //
       ("label-rule", po::value(&experiment.label.kind)->default_value("per_drug_median"),
-       "binary: given, per_drug_median, per_drug_mean or fixed")                          //
-      ("experiment,e", po::value(&from), "take everything from an experiment file")       //
-      ("output,o", po::value(&out), "write the split file (JSON)")                        //
-      ("csv", po::value(&csv), "write one line per record and fold, for other programs")  //
+       "binary: given, per_drug_median, per_drug_mean or fixed; per_drug_table by --experiment")  //
+      ("experiment,e", po::value(&from), "take everything from an experiment file")               //
+      ("output,o", po::value(&out), "write the split file (JSON)")                                //
+      ("csv", po::value(&csv), "write one line per record and fold, for other programs")          //
       ("groups", po::value(&groups), "write the identities behind the groups (for share/tools/check_split.py)");
   const auto values = parse(words, usage, options, "DATASET");
   if (!values) return kExitOk;

@@ -478,6 +478,20 @@ TEST_CASE("Views with fitted steps are version 2, those without stay as they wer
   CHECK(version(other) == 1);
 }
 
+TEST_CASE("The fingerprint of a view without fitted steps is what it was before there were any") {
+  const test::TemporaryFolder folder;
+  BundleView view;
+  view.name = "train";
+  view.n_obs = 2;
+  view.sample = {1, 0};
+  view.drug = {2, 2};
+  view.target = {0.5F, -1};
+  Imputation means{"sample", "expression", 2, {1, 2, 3, 4}, {0, 1}};
+  write_views(folder / "views.h5", {view}, 1, {{means}, {}, {}}, "0123");
+  // Computed by a few lines of Python from share/doc/bundle.md.
+  CHECK(Hdf5File(folder / "views.h5").text_attribute("/train", "fingerprint") == "fe24882f16021d55f10f172f953f6cf8");
+}
+
 TEST_CASE("Scaling and selection that do not fit the block are refused") {
   const Written bundle(card(), with_steps({variable(2), zscore()}));
   const auto complaint = [&](const std::function<void(Transforms&)>& damage) {
