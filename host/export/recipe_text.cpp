@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "data/content_hash.hpp"
 #include "data/dataset_writer.hpp"
 #include "import/builder.hpp"
 #include "import/drug_structures.hpp"
@@ -253,7 +254,9 @@ void write_recipe(const Dataset& dataset, const RecipeFiles& files, const fs::pa
   try {
     BuildReport report;
     write_dataset(build_dataset(parse_recipe(text, file), folder, report), again);
-    why = first_difference(dataset, Dataset::open(again));
+    const Dataset rebuilt = Dataset::open(again);
+    why = first_difference(dataset, rebuilt);
+    if (why.empty() && content_hash(dataset) != content_hash(rebuilt)) why = "the content hash";
     if (!why.empty()) why += " would differ";
   } catch (const UsageError& e) {
     why = e.what();

@@ -72,7 +72,7 @@ RowFile::RowFile(std::filesystem::path path, char separator) : state_(std::make_
   state_->path = std::move(path);
   state_->separator = separator;
   errno = 0;
-  state_->file = gzopen(state_->path.c_str(), state_->path.extension() == ".gz" ? "wb6" : "wbT");  // T: as it is
+  state_->file = gzopen(state_->path.c_str(), state_->path.extension() == ".gz" ? "wb3" : "wbT");  // T: as it is
   if (state_->file == nullptr) state_->refuse(errno);
 }
 

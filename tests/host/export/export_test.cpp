@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "data/content_hash.hpp"
 #include "data/dataset_writer.hpp"
 #include "data/hdf5_file.hpp"
 #include "export/recipe_text.hpp"
@@ -159,6 +160,7 @@ TEST_CASE("A data set that was exported and built again is the same, whatever it
     const Dataset after = built_from(out, folder / "after.h5");
     CHECK(first_difference(before, after).empty());
     CHECK(after.data_hash() == before.data_hash());
+    CHECK(content_hash(after) == content_hash(before));
     CHECK_THAT(after.provenance_json, contains("Who, \\\"When\\\""));
     CHECK_FALSE(fs::exists(out / "again.h5"));
   }
@@ -187,6 +189,7 @@ TEST_CASE("The demo comes back from an export as it went, perturbations and unus
     const Dataset after = built_from(out, folder / "after.h5");
     CHECK(first_difference(before, after).empty());
     CHECK(after.data_hash() == before.data_hash());
+    CHECK(content_hash(after) == content_hash(before));
   }
 }
 
@@ -250,20 +253,25 @@ TEST_CASE("The test of sameness sees a change anywhere") {
 
 TEST_CASE("Public data come back from an export as they went") {
   const fs::path shared = fs::path(CDRZOO_SHARED_DIR) / "data";
-  const fs::path recipe = fs::path(CDRZOO_SOURCE_DIR) / "share" / "datasets" / "gdsc2_ccle.toml";
   if (!fs::exists(shared)) {
     WARN("skipped: " << shared << " is absent");
     return;
   }
-  const TemporaryFolder folder;
-  BuildReport report;
-  const Dataset before = written(build_dataset(load_recipe(recipe), shared, report), folder / "before.h5");
-  for (const auto format : {ExportFormat::csv, ExportFormat::h5ad}) {
-    const fs::path out = folder / (format == ExportFormat::csv ? "csv" : "h5ad");
-    CHECK(said(export_dataset(before, format, {}, out), "recipe.toml: builds the same data set"));
-    const Dataset after = built_from(out, folder / "after.h5");
-    CHECK(first_difference(before, after).empty());
-    CHECK(after.data_hash() == before.data_hash());
+  for (const std::string name : {"gdsc2_ccle", "gdsc2_ccle_to_tcga", "gdsc_binary_151", "fourierdrug_ar42",
+                                 "perturbench_devel", "l1000_a375_plate"}) {
+    INFO(name);
+    const fs::path recipe = fs::path(CDRZOO_SOURCE_DIR) / "share" / "datasets" / (name + ".toml");
+    const TemporaryFolder folder;
+    BuildReport report;
+    const Dataset before = written(build_dataset(load_recipe(recipe), shared, report), folder / "before.h5");
+    for (const auto format : {ExportFormat::csv, ExportFormat::h5ad}) {
+      const fs::path out = folder / (format == ExportFormat::csv ? "csv" : "h5ad");
+      CHECK(said(export_dataset(before, format, {}, out), "recipe.toml: builds the same data set"));
+      const Dataset after = built_from(out, folder / "after.h5");
+      CHECK(first_difference(before, after).empty());
+      CHECK(content_hash(after) == content_hash(before));
+      CHECK(after.data_hash() == before.data_hash());
+    }
   }
 }
 
