@@ -81,6 +81,9 @@ DatasetContent tiny() {
   DatasetContent content = make_demo(spec);
   content.perturbations.resize(3);
   content.perturbation_profile.resize(3 * content.genes.size());
+  content.deg = {0, 1, 2, 3, 4, -1};
+  content.deg_genes = 2;
+  content.deg_rule = "made up";
   return content;
 }
 
