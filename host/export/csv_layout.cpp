@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fstream>
-
-#include "base/files.hpp"
 #include "export/layouts.hpp"
 #include "export/recipe_text.hpp"
 #include "export/tables.hpp"
@@ -9,6 +6,7 @@
 
 namespace cdrzoo {
 namespace fs = std::filesystem;
+namespace {
 
 void write_samples(const Dataset& dataset, const fs::path& file) {
   RowFile out(file);
@@ -104,6 +102,8 @@ void write_matrix(const Dataset& dataset, const std::string& id, const std::vect
   }
   out.close();
 }
+
+}  // namespace
 
 void write_expression(const Dataset& dataset, const std::string& id, const std::vector<std::size_t>& samples,
                       const fs::path& file) {

@@ -18,6 +18,7 @@
 #include "import/demo.hpp"
 #include "import/drug_structures.hpp"
 #include "support/catch.hpp"
+#include "support/small_disk.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace cdrzoo;
@@ -399,6 +400,20 @@ TEST_CASE("An AnnData file has the attributes, the shapes and the values that it
   CHECK(file.text_attribute("/obs/tissue", "encoding-type") == "categorical");
   CHECK(file.strings("/obs/tissue/categories") == demo.dataset.tissues);
   CHECK(file.strings("/obs/_index").front() == demo.dataset.samples.id[120]);
+}
+
+TEST_CASE("A full disk is one sentence that names the folder asked for, and leaves nothing") {
+  Demo demo;
+  const test::SmallDisk disk(demo.folder / "disk", "256k");
+  if (!disk.mounted()) {
+    WARN("skipped: mounting a small disk needs the rights of root");
+    return;
+  }
+  for (const auto format : {ExportFormat::csv, ExportFormat::h5ad, ExportFormat::drevalpy, ExportFormat::improve}) {
+    CHECK_THROWS_WITH(export_dataset(demo.dataset, format, {demo.split("lco")}, demo.folder / "disk" / "out"),
+                      contains("disk/out/") && contains("No space left on device"));
+    CHECK(names_in(demo.folder / "disk").empty());
+  }
 }
 
 TEST_CASE("A folder in use, an unknown format and a split of other data are refused") {
