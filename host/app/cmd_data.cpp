@@ -22,7 +22,7 @@ namespace {
 
 int demo(const Words& words) {
   const Usage usage{
-      "cdrzoo data demo FILE [--seed N] [--lines N] [--patients N] [--drugs N] [--genes N]",
+      "cdrzoo data demo FILE [--seed N] [--lines N] [--patients N] [--drugs N] [--genes N] [--conformers]",
       "Makes a small data set with a planted signal: cell lines with ln IC50, patients with responder labels\n"
       "behind a domain shift, and perturbation profiles. The same options give the same file.",
       "  cdrzoo data demo demo.h5\n"
@@ -34,8 +34,9 @@ int demo(const Words& words) {
       ("lines", po::value(&spec.lines)->default_value(spec.lines), "cell lines")               //
       ("patients", po::value(&spec.patients)->default_value(spec.patients), "tumour samples")  //
       ("drugs", po::value(&spec.drugs)->default_value(spec.drugs),
-       ("drugs, at most " + std::to_string(demo_drug_limit())).c_str())  //
-      ("genes", po::value(&spec.genes)->default_value(spec.genes), "genes");
+       ("drugs, at most " + std::to_string(demo_drug_limit())).c_str())      //
+      ("genes", po::value(&spec.genes)->default_value(spec.genes), "genes")  //
+      ("conformers", po::bool_switch(&spec.conformers), "add the drug block graph_mat, which takes a second");
   const auto values = parse(words, usage, options, "FILE");
   if (!values) return kExitOk;
   const std::string file = single(*values, "FILE", usage);

@@ -12,6 +12,7 @@
 #include "data/content_hash.hpp"
 #include "data/dataset_format.hpp"
 #include "data/feature_block.hpp"
+#include "data/structure_summary.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -287,9 +288,15 @@ Json describe_perturbations(const Dataset& d) {
   return j;
 }
 
+/// One node per atom. A file of another program may use the name for a block of another kind.
+const FeatureBlock* drug_graphs(const Dataset& d) {
+  const FeatureBlock* graph = d.drug_block("graph");
+  return graph != nullptr && graph->kind == CDRZOO_BLOCK_GRAPHS ? graph : nullptr;
+}
+
 /// The drug with the most atoms; null without graphs.
 Json describe_largest(const Dataset& d) {
-  const FeatureBlock* graph = d.drug_block("graph");
+  const FeatureBlock* graph = drug_graphs(d);
   if (graph == nullptr || graph->rows == 0) return nullptr;
   const auto* nodeptr = static_cast<const std::int64_t*>(graph->parts[0].data);
   std::int64_t largest = 0;
@@ -330,6 +337,11 @@ Json describe_dataset(const Dataset& d) {
   scaffolds.erase("");
   drugs["scaffolds"] = scaffolds.size();
   drugs["largest"] = describe_largest(d);
+  if (const FeatureBlock* graphs = drug_graphs(d)) {
+    const StructureSummary structures = summarise_structures(*graphs);
+    drugs["of_several_fragments"] = structures.several_fragments;
+    drugs["with_isolated_atoms"] = structures.isolated_atoms;
+  }
   out["drugs"] = drugs;
 
   Tally all;

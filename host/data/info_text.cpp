@@ -187,6 +187,10 @@ void print_drugs(std::ostream& out, const Json& info) {
     out << "; the largest is " << (name.empty() ? largest["id"].get<std::string>() : name) << " with "
         << largest["heavy_atoms"] << " heavy atoms";
   }
+  if (drugs.value("of_several_fragments", 0) > 0) {
+    out << "; " << drugs["of_several_fragments"] << " of several fragments, " << drugs["with_isolated_atoms"]
+        << " with an isolated atom";
+  }
   out << "\n";
 }
 

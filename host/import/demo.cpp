@@ -165,7 +165,9 @@ class Demo {
       out_.drug_name.emplace_back(kDrugs[j].name);
       out_.drug_smiles.emplace_back(kDrugs[j].smiles);
     }
-    const StructureReport structures = derive_structures(out_);
+    StructureOptions options;
+    if (spec_.conformers) options.features = structure_features();
+    const StructureReport structures = derive_structures(out_, options);
     if (!structures.invalid.empty()) {
       throw DataError("the chemistry library cannot read the demo's structure of " + structures.invalid[0].drug + ": " +
                       structures.invalid[0].reason);

@@ -13,6 +13,7 @@ struct DemoSpec {
   int patients = 60;
   int drugs = 24;
   int genes = 100;
+  bool conformers = false;  ///< adds the block "graph_mat", which takes a second
 };
 
 /// Number of drug structures that the generator knows.

@@ -110,16 +110,6 @@ BlockContent graph_block(const GraphSchema& schema, const std::vector<Reading>& 
   return block;
 }
 
-void check_features(const std::vector<std::string>& features) {
-  const auto& known = structure_features();
-  for (const auto& name : features) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    std::string names;
-    for (const auto& k : known) names += (names.empty() ? "" : ", ") + k;
-    throw UsageError("there is no drug feature '" + name + "'; known: " + names);
-  }
-}
-
 }  // namespace
 
 const std::vector<std::string>& structure_features() {
@@ -128,8 +118,20 @@ const std::vector<std::string>& structure_features() {
   return names;
 }
 
+std::string structure_features_problem(const std::vector<std::string>& features) {
+  const auto& known = structure_features();
+  for (const auto& name : features) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string names;
+    for (const auto& k : known) names += (names.empty() ? "" : ", ") + k;
+    return "there is no drug feature '" + name + "'; known: " + names;
+  }
+  return {};
+}
+
 StructureReport derive_structures(DatasetContent& content, const StructureOptions& options) {
-  check_features(options.features);
+  if (const std::string problem = structure_features_problem(options.features); !problem.empty())
+    throw UsageError(problem);
   const auto wanted = [&](const std::string& name) {
     return std::find(options.features.begin(), options.features.end(), name) != options.features.end();
   };

@@ -14,6 +14,9 @@ namespace cdrzoo {
 /// second for a drug.
 [[nodiscard]] const std::vector<std::string>& structure_features();
 
+/// A sentence about the first of these that is none of structure_features(); empty where all are.
+[[nodiscard]] std::string structure_features_problem(const std::vector<std::string>& features);
+
 struct StructureOptions {
   std::vector<std::string> features = {"morgan", "graph", "graph_deepcdr"};  ///< of structure_features(), in any order
   unsigned threads = 0;  ///< 0 = one per core; the result does not depend on it

@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "data/hdf5_file.hpp"
+#include "import/drug_structures.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -543,6 +544,7 @@ void read_drugs(const std::filesystem::path& path, const toml::table& table, Rec
   if (out.from_responses == d.has("file"))
     d.fail("drugs need either 'file' or from = \"responses\", the drugs that the responses name");
   out.features = d.texts("features");
+  if (const std::string problem = structure_features_problem(out.features); !problem.empty()) d.fail(problem);
   if (out.from_responses) {
     for (const char* key :
          {"id", "name", "smiles", "inchikey", "pubchem", "synonyms", "group", "keep_unused", "where"}) {

@@ -106,6 +106,19 @@ TEST_CASE("Sizes that make no demo are refused") {
   CHECK(make_demo(spec).domains.name.size() == 1);
 }
 
+TEST_CASE("The demo carries what graph models need, distances when they are asked for") {
+  DemoSpec spec;
+  spec.drugs = 4;
+  const auto names = [](const DatasetContent& content) {
+    std::vector<std::string> out;
+    for (const auto& block : content.drug_blocks) out.push_back(block.name);
+    return out;
+  };
+  CHECK(names(make_demo(spec)) == std::vector<std::string>{"morgan", "graph", "graph_deepcdr"});
+  spec.conformers = true;
+  CHECK(names(make_demo(spec)) == std::vector<std::string>{"morgan", "graph", "graph_deepcdr", "graph_mat"});
+}
+
 TEST_CASE("The demo scales to every drug it knows, and all structures are read") {
   DemoSpec spec;
   spec.drugs = demo_drug_limit();

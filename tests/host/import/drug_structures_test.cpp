@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "data/dataset.hpp"
+#include "data/structure_summary.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -111,6 +112,16 @@ TEST_CASE("Drugs without a structure have a row of zeros, graphs without nodes a
   const BlockContent& mat = content.drug_blocks[3];
   CHECK(values<std::int64_t>(mat, CDRZOO_PART_NODEPTR) == std::vector<std::int64_t>{0, 4, 4, 4, 8});
   CHECK(values<std::int64_t>(mat, CDRZOO_PART_PAIRPTR) == std::vector<std::int64_t>{0, 16, 16, 16, 32});
+}
+
+TEST_CASE("A summary of the structures counts salts and isolated atoms") {
+  DatasetContent content = drugs_of({"CCO", "", "CC(=O)[O-].[Na+]", "CN1CCNCC1.CS(=O)(=O)O", "C"});
+  derive_structures(content);
+  for (const std::size_t block : {1U, 2U}) {
+    const StructureSummary summary = summarise_structures(content.drug_blocks[block].view());
+    CHECK(summary.several_fragments == 2);
+    CHECK(summary.isolated_atoms == 2);
+  }
 }
 
 TEST_CASE("Without a single structure there are no blocks") {
