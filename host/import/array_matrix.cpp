@@ -40,7 +40,7 @@ Convert converter(const ArrayLayout& layout) {
 }
 
 std::vector<std::string> read_names(const std::filesystem::path& file) {
-  RowReader rows(file, {'\0', true, "", false});
+  RowReader rows(file, {'\0', RowReader::Format::Quotes::strict, "", false});
   std::vector<std::string> names;
   while (rows.next() && !rows.is_blank_end()) {
     const std::string_view name = rows.fields()[0];

@@ -13,7 +13,7 @@ RowReader::Format row_format(const Dialect& dialect) {
     throw UsageError(std::string("the decimal sign of a table is '") + dialect.decimal + "'; expected '.' or ','");
   if (c == dialect.decimal)
     throw UsageError(std::string("the separator and the decimal sign of a table are both '") + c + "'");
-  return {c, true, dialect.comment, dialect.trim};
+  return {c, RowReader::Format::Quotes::strict, dialect.comment, dialect.trim};
 }
 
 CsvReader::CsvReader(std::filesystem::path path, Dialect dialect, RowNames row_names)

@@ -51,7 +51,7 @@ void check_annotation_name(const RowReader& rows, const std::vector<std::string>
 std::unique_ptr<MatrixSource> open_gct(const MatrixSpec& spec) {
   TextLayout layout;
   layout.path = spec.file;
-  layout.format = {'\t', false, "", false};
+  layout.format = {'\t', RowReader::Format::Quotes::none, "", false};
   layout.lines = MatrixSource::Lines::genes;
 
   RowReader rows(layout.path, layout.format);

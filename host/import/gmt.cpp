@@ -14,7 +14,7 @@ namespace cdrzoo {
 std::vector<GeneSet> read_gmt(const std::filesystem::path& file) {
   std::vector<GeneSet> sets;
   std::unordered_map<std::string, std::int64_t> lines;
-  RowReader rows(file, {'\t', false, "", false});
+  RowReader rows(file, {'\t', RowReader::Format::Quotes::none, "", false});
   while (rows.next() && !rows.is_blank_end()) {
     auto fields = rows.fields();
     while (fields.size() > 2 && fields.back().empty()) fields.pop_back();

@@ -147,28 +147,44 @@ struct RowReader::State {
     return c;
   }
 
+  [[nodiscard]] bool ends_field(int c) const {
+    return c < 0 || c == static_cast<unsigned char>(format.separator) || c == '\n' || c == '\r';
+  }
+
   /// Reads a quoted field, whose bytes are moved together in place; returns the byte behind it, or -1.
   int read_quoted() {
     ++at;
     const std::size_t begin = at - row;
     std::size_t stop = begin;
     for (;;) {
-      const int c = peek();
+      int c = peek();
       if (c < 0) wrong_line(line, "has a quote that is never closed");
       if (c == 0) wrong_nul();
-      ++at;
-      if (c == '"') {
-        if (peek() != '"') break;
+      if (c != '"') {
+        ++at;
+        if (c == '\n') ++next_line;
+        bytes[row + stop++] = static_cast<char>(c);
+        continue;
+      }
+      std::size_t run = 0;
+      for (; c == '"'; c = peek()) {
+        ++run;
         ++at;
       }
-      if (c == '\n') ++next_line;
-      bytes[row + stop++] = static_cast<char>(c);
+      // An odd run closes the field, and what is left of it are pairs.
+      bool closes = run % 2 == 1;
+      std::size_t kept = run / 2;
+      if (format.quotes == Format::Quotes::loose && closes != ends_field(c)) {
+        closes = ends_field(c);
+        kept = closes ? run - 1 : run / 2 + 1;
+      }
+      for (; kept > 0; --kept) bytes[row + stop++] = '"';
+      if (closes) break;
     }
     add_field(begin, stop);
     if (format.trim) skip_blanks();
     const int c = peek();
-    if (c >= 0 && c != static_cast<unsigned char>(format.separator) && c != '\n' && c != '\r')
-      wrong_line(next_line, "has text after a closing quote");
+    if (!ends_field(c)) wrong_line(next_line, "has text after a closing quote");
     return c;
   }
 
@@ -202,7 +218,7 @@ struct RowReader::State {
     if (peek() < 0) return false;
     for (;;) {
       if (format.trim) skip_blanks();
-      const int c = format.quotes && peek() == '"' ? read_quoted() : read_plain();
+      const int c = format.quotes != Format::Quotes::none && peek() == '"' ? read_quoted() : read_plain();
       if (c < 0) return true;
       if (c != static_cast<unsigned char>(format.separator)) {
         take_line_end(c);
@@ -218,7 +234,7 @@ RowReader::RowReader(std::filesystem::path path, Format format) : state_(std::ma
   s.path = std::move(path);
   s.format = std::move(format);
   for (const char c : {'\0', '\n', '\r', s.format.separator}) s.special[static_cast<unsigned char>(c)] = true;
-  s.special['"'] = s.format.quotes;
+  s.special['"'] = s.format.quotes == Format::Quotes::strict;
   std::error_code code;
   if (std::filesystem::is_directory(s.path, code)) throw IoError("cannot read " + s.path.string() + ": it is a folder");
   s.file.reset(gzopen(s.path.c_str(), "rb"));  // plain files pass through

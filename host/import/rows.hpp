@@ -19,9 +19,13 @@ class RowReader {
  public:
   struct Format {
     char separator = ',';  ///< NUL: a row is one field
-    bool quotes = true;    ///< a field may stand in double quotes; a doubled quote inside stands for one
-    std::string comment;   ///< rows that begin with this are skipped; empty = there are none
-    bool trim = false;     ///< spaces and tabs around a field do not count
+    enum class Quotes {
+      none,    ///< a quote is a character like any other
+      strict,  ///< a field may stand in double quotes; a doubled quote inside stands for one
+      loose,   ///< the same, but single quotes inside are let through, as GEO writes them
+    } quotes = Quotes::strict;
+    std::string comment;  ///< rows that begin with this are skipped; empty = there are none
+    bool trim = false;    ///< spaces and tabs around a field do not count
   };
 
   /// \throws IoError if the file cannot be read.

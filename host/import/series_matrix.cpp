@@ -86,7 +86,10 @@ class SeriesHead {
     const bool keyed = begins_with(field, "characteristics_ch");
     std::vector<std::string>* plain = nullptr;
     for (std::size_t i = 0; i < samples_; ++i) {
-      const std::string cell = unquoted(cells[i + 1]);
+      std::string cell(cells[i + 1]);
+      for (char& c : cell) {
+        if (c == '\n' || c == '\r' || c == '\t') c = ' ';  // submitters put line ends into their texts
+      }
       const std::size_t colon = keyed ? cell.find(':') : std::string::npos;
       const std::string key(colon == std::string::npos ? "" : trimmed(std::string_view(cell).substr(0, colon)));
       if (!key.empty()) {
@@ -136,7 +139,7 @@ class SeriesHead {
   Columns characteristics_;
 };
 
-RowReader::Format series_format() { return {'\t', false, "", false}; }
+RowReader::Format series_format() { return {'\t', RowReader::Format::Quotes::loose, "", false}; }
 
 }  // namespace
 
@@ -151,7 +154,6 @@ std::unique_ptr<MatrixSource> open_series_matrix(const MatrixSpec& spec) {
   layout.format = series_format();
   layout.lines = MatrixSource::Lines::genes;
   layout.end = kEnd;
-  layout.unquote = true;
   layout.text = {0};
   layout.text_names = {"ID_REF"};
 
@@ -160,8 +162,7 @@ std::unique_ptr<MatrixSource> open_series_matrix(const MatrixSpec& spec) {
   const TextColumns samples = head.samples();
   if (!rows.next()) throw DataError(spec.file.string() + " ends where the header of its table was expected");
   layout.across_line = rows.line();
-  std::vector<std::string> header;
-  for (const std::string_view field : rows.fields()) header.push_back(unquoted(field));
+  const std::vector<std::string> header(rows.fields().begin(), rows.fields().end());
   if (header[0] != "ID_REF") rows.wrong("begins with " + excerpt(header[0]) + "; expected ID_REF");
   const std::vector<std::string>& ids = samples.values[0];
   if (header.size() != ids.size() + 1) {

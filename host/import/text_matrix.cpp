@@ -61,9 +61,7 @@ class TextMatrix final : public MatrixSource {
   }
 
   [[nodiscard]] float value(const RowReader& rows, std::size_t i) const {
-    std::string_view text = rows.fields()[layout_.values[i]];
-    std::string bare;
-    if (layout_.unquote && !text.empty() && text.front() == '"') text = bare = unquoted(text);
+    const std::string_view text = rows.fields()[layout_.values[i]];
     float parsed = 0.0F;
     const NumberKind kind = read_number(text, layout_.numbers, &parsed);
     if (kind == NumberKind::finite) return parsed;
@@ -109,8 +107,7 @@ class TextMatrix final : public MatrixSource {
     line_numbers_.clear();
     for_each_line([&](std::int64_t, const RowReader& rows) {
       for (std::size_t i = 0; i < layout_.text.size(); ++i) {
-        const std::string_view field = rows.fields()[layout_.text[i]];
-        along.values[i].push_back(layout_.unquote ? unquoted(field) : std::string(field));
+        along.values[i].emplace_back(rows.fields()[layout_.text[i]]);
       }
       if (const std::string& name = along.values[0].back(); name.empty() || !is_clean_text(name))
         rows.wrong(name.empty() ? "has an empty name" : "has a name that is not clean UTF-8 text: " + excerpt(name));
@@ -150,17 +147,6 @@ void take_value_columns(TextLayout* layout, const std::vector<std::string>& head
   }
   if (names.empty()) throw DataError(place + ": there is no column with values");
   layout->across.values.insert(layout->across.values.begin(), std::move(names));
-}
-
-std::string unquoted(std::string_view field) {
-  if (field.size() < 2 || field.front() != '"' || field.back() != '"') return std::string(field);
-  field = field.substr(1, field.size() - 2);
-  std::string out;
-  for (std::size_t i = 0; i < field.size(); ++i) {
-    out += field[i];
-    if (field[i] == '"' && i + 1 < field.size() && field[i + 1] == '"') ++i;
-  }
-  return out;
 }
 
 }  // namespace cdrzoo

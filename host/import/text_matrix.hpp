@@ -22,7 +22,6 @@ struct TextLayout {
   std::int64_t rows_before = 0;  ///< rows of the file before the first line of values
   std::int64_t count = -1;       ///< lines of values that the file declares; negative: it does not
   std::string end;               ///< first field of the row behind the last line; empty: the end of the file
-  bool unquote = false;          ///< fields lose a pair of quotes that the format does not know
 
   std::size_t fields = 0;               ///< of every line
   std::vector<std::size_t> text;        ///< fields with the name of the line, then with what else is said about it
@@ -38,8 +37,5 @@ struct TextLayout {
 /// Makes every column of the header that is not in layout->text a column of values, with its name in layout->across.
 /// \throws DataError for a name that is empty or not clean, or if there is no such column.
 void take_value_columns(TextLayout* layout, const std::vector<std::string>& header);
-
-/// Without the pair of double quotes around it, if there is one; a doubled quote inside becomes one.
-[[nodiscard]] std::string unquoted(std::string_view field);
 
 }  // namespace cdrzoo

@@ -79,6 +79,22 @@ TEST_CASE("Characteristics become one column per key, in whichever row a sample 
   CHECK(*samples.find("source_name_ch1") == Names{"breast", "breast", ""});
 }
 
+TEST_CASE("Quotes and line ends that submitters left in their texts are read as GEO means them") {
+  const auto title = [](const std::string& cell) {
+    const TextFile file("GSE1_series_matrix.txt", "!Sample_geo_accession\t\"GSM1\"\t\"GSM2\"\n!Sample_title\t" + cell +
+                                                      "\t\"b\"\n!series_matrix_table_begin\n");
+    return cdrzoo::read_series_samples(file.path()).find("title")->at(0);
+  };
+  CHECK(title("\"a \"basal\" tumour\"") == "a \"basal\" tumour");
+  CHECK(title("\"a \"\"basal\"\" tumour\"") == "a \"basal\" tumour");
+  CHECK(title("\"called \"basal\"\"") == "called \"basal\"");
+  CHECK(title("\"called \"\"basal\"\"\"") == "called \"basal\"");
+  CHECK(title("\"two\r\nlines\"") == "two  lines");
+  CHECK(title("5' and \"x") == "5' and \"x");
+  CHECK(title("\"\"").empty());
+  CHECK_THROWS_WITH(title("\"open"), contains("line 2: has 1 samples; the lines above have 2"));
+}
+
 TEST_CASE("A series without values still has its samples") {
   const TextFile file("GSE2_series_matrix.txt", kHead +
                                                     "!series_matrix_table_begin\n\"ID_REF\"\t\"GSM1\"\t\"GSM2\"\t"
