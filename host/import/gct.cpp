@@ -52,6 +52,7 @@ std::unique_ptr<MatrixSource> open_gct(const MatrixSpec& spec) {
   TextLayout layout;
   layout.path = spec.file;
   layout.format = {'\t', RowReader::Format::Quotes::none, "", false};
+  layout.numbers.missing = spec.dialect.missing;
   layout.lines = MatrixSource::Lines::genes;
 
   RowReader rows(layout.path, layout.format);

@@ -51,8 +51,22 @@ void check(const MatrixSpec& spec, const std::string& format) {
     refuse(spec.file, format, "hold no names: a list of samples and a list of genes are needed");
 }
 
-Dialect dialect_of(Dialect dialect, const std::string& format) {
-  if (format == "tsv") dialect.separator = '\t';
+/// The dialect for this format. What cannot be is refused; the words for missing and, in a table, the decimal sign are
+/// for every format that holds text.
+Dialect dialect_of(Dialect dialect, const std::filesystem::path& file, const std::string& format, bool table) {
+  const Dialect plain;
+  if (format == "csv") return dialect;
+  if (format == "tsv") {
+    if (dialect.separator != plain.separator && dialect.separator != '\t')
+      refuse(file, format, "have tabs as separator");
+    dialect.separator = '\t';
+    return dialect;
+  }
+  if (dialect.separator != plain.separator || !dialect.comment.empty() || dialect.trim)
+    refuse(file, format, "have a separator of their own, no comments, and nothing to trim");
+  if (!table && dialect.decimal != plain.decimal) refuse(file, format, "have a decimal point");
+  if (!table && dialect.missing != plain.missing && format != "gct" && format != "series_matrix")
+    refuse(file, format, "have no words for missing values");
   return dialect;
 }
 
@@ -104,7 +118,7 @@ std::unique_ptr<MatrixSource> open_matrix(const MatrixSpec& spec) {
   if (format == "gmt") refuse(spec.file, format, "hold gene sets, no matrix");
   check(spec, format);
   MatrixSpec known = spec;
-  known.dialect = dialect_of(spec.dialect, format);
+  known.dialect = dialect_of(spec.dialect, spec.file, format, false);
   if (format == "csv" || format == "tsv") return open_delimited_matrix(known);
   if (format == "gct") return open_gct(known);
   if (format == "series_matrix") return open_series_matrix(known);
@@ -118,10 +132,10 @@ std::unique_ptr<Table> open_table(const TableSpec& spec) {
   const std::string format = format_of(spec.file, spec.format);
   if (!spec.part.empty() && spec.part != "samples" && spec.part != "genes")
     throw UsageError(spec.file.string() + ": there is no part '" + spec.part + "'; expected samples or genes");
+  const Dialect dialect = dialect_of(spec.dialect, spec.file, format, true);
   if (format == "csv" || format == "tsv") {
     if (!spec.part.empty()) refuse(spec.file, format, "have no parts");
-    return std::make_unique<CsvReader>(spec.file, dialect_of(spec.dialect, format),
-                                       CsvReader::RowNames::may_lack_header);
+    return std::make_unique<CsvReader>(spec.file, dialect, CsvReader::RowNames::may_lack_header);
   }
   if (format == "npy" || format == "safetensors") refuse(spec.file, format, "hold no table");
   if (format == "gmt") {
@@ -131,13 +145,13 @@ std::unique_ptr<Table> open_table(const TableSpec& spec) {
   const bool genes = spec.part == "genes";
   // A series without values has samples all the same.
   if (format == "series_matrix" && !genes)
-    return std::make_unique<MemoryTable>(spec.file, "sample annotations", read_series_samples(spec.file));
+    return std::make_unique<MemoryTable>(spec.file, "sample annotations", read_series_samples(spec.file), dialect);
   MatrixSpec matrix;
   matrix.file = spec.file;
   matrix.format = format;
   const auto source = open_matrix(matrix);
   return std::make_unique<MemoryTable>(spec.file, genes ? "gene annotations" : "sample annotations",
-                                       genes ? source->gene_annotations() : source->sample_annotations());
+                                       genes ? source->gene_annotations() : source->sample_annotations(), dialect);
 }
 
 }  // namespace cdrzoo

@@ -48,9 +48,9 @@ struct MatrixSpec {
   /// csv | tsv | gct | gctx | h5ad | series_matrix | npy | safetensors; empty: by the name of the file (.gz is fine).
   /// Tables may also be gmt: one row per member of a gene set.
   std::string format;
-  Dialect dialect;                       ///< csv and tsv; the separator of tsv is the tab
-  std::string samples_are;               ///< rows | columns, for csv, tsv, npy and safetensors; empty = rows
-  std::string id;                        ///< csv, tsv: column with the names of the lines; empty = the first
+  Dialect dialect;          ///< csv and tsv, whose separator is the tab; gct and series_matrix: the words for missing
+  std::string samples_are;  ///< rows | columns, for csv, tsv, npy and safetensors; empty = rows
+  std::string id;           ///< csv, tsv: column with the names of the lines; empty = the first
   std::vector<std::string> annotations;  ///< csv, tsv: further columns that are no values but say something of the line
   std::string layer;                     ///< h5ad: X (default), raw/X, layers/NAME. safetensors: name of the tensor
   std::string sample_names;  ///< column of sample_annotations() to take names from; empty = the file's own index

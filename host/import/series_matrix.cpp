@@ -152,6 +152,7 @@ std::unique_ptr<MatrixSource> open_series_matrix(const MatrixSpec& spec) {
   TextLayout layout;
   layout.path = spec.file;
   layout.format = series_format();
+  layout.numbers.missing = spec.dialect.missing;
   layout.lines = MatrixSource::Lines::genes;
   layout.end = kEnd;
   layout.text = {0};

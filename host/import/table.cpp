@@ -118,8 +118,8 @@ const std::vector<std::string>* TextColumns::find(const std::string& name) const
   return found == names.end() ? nullptr : &values[static_cast<std::size_t>(found - names.begin())];
 }
 
-MemoryTable::MemoryTable(std::filesystem::path path, std::string part, TextColumns columns)
-    : Table(std::move(path)), part_(std::move(part)), columns_(std::move(columns)) {
+MemoryTable::MemoryTable(std::filesystem::path path, std::string part, TextColumns columns, Dialect dialect)
+    : Table(std::move(path), std::move(dialect)), part_(std::move(part)), columns_(std::move(columns)) {
   set_header(columns_.names, 0);
 }
 

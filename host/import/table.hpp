@@ -94,7 +94,7 @@ struct TextColumns {
 class MemoryTable final : public Table {
  public:
   /// \param part what it is in the file, for messages: "obs", "column annotations"
-  MemoryTable(std::filesystem::path path, std::string part, TextColumns columns);
+  MemoryTable(std::filesystem::path path, std::string part, TextColumns columns, Dialect dialect = {});
   [[nodiscard]] bool next() override { return ++row_ < columns_.rows(); }
   [[nodiscard]] const std::string& field(std::size_t column) const override {
     return columns_.values[column][static_cast<std::size_t>(row_)];

@@ -124,6 +124,19 @@ TEST_CASE("A specification that does not fit the file is refused") {
   spec.gene_list = "genes.txt";
   CHECK_THROWS_WITH(open_matrix(spec), contains("name their samples and genes themselves"));
   spec = file.spec();
+  spec.format = "tsv";
+  spec.dialect.separator = ';';
+  CHECK_THROWS_WITH(open_matrix(spec), contains("files of the format tsv have tabs as separator"));
+  spec.format = "gct";
+  CHECK_THROWS_WITH(open_matrix(spec), contains("files of the format gct have a separator of their own"));
+  spec.dialect = {};
+  spec.dialect.decimal = ',';
+  CHECK_THROWS_WITH(open_matrix(spec), contains("files of the format gct have a decimal point"));
+  spec.dialect = {};
+  spec.dialect.missing = {"-1"};
+  spec.format = "h5ad";
+  CHECK_THROWS_WITH(open_matrix(spec), contains("files of the format h5ad have no words for missing values"));
+  spec = file.spec();
   spec.format = "xls";
   CHECK_THROWS_WITH(open_matrix(spec), contains("there is no file format 'xls'; expected one of csv, tsv, gct"));
 }

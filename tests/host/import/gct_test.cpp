@@ -57,6 +57,8 @@ TEST_CASE("GCT 1.3 has annotations of genes and samples, and their -666 stays te
   const auto lines = read_lines(*source);
   CHECK(std::isnan(lines.values[1][1]));
   CHECK(lines.values[1][2] == -666.0F);  // a number of the matrix like any other
+  spec.dialect.missing.push_back("-666");
+  CHECK(std::isnan(read_lines(*open_matrix(spec)).values[1][2]));
 }
 
 TEST_CASE("The annotations of a GCT file make a table") {
@@ -75,6 +77,12 @@ TEST_CASE("The annotations of a GCT file make a table") {
   REQUIRE(table->next());
   CHECK(table->field(table->column("symbol")) == "ATF1");
   CHECK_FALSE(table->next());
+  spec.part.clear();
+  spec.dialect.missing.push_back("-666");
+  table = cdrzoo::open_table(spec);
+  REQUIRE(table->next());
+  REQUIRE(table->next());
+  CHECK_FALSE(table->number(table->column("dose"), &dose));
   spec.part = "rows";
   CHECK_THROWS_WITH(cdrzoo::open_table(spec), contains("there is no part 'rows'; expected samples or genes"));
 }
