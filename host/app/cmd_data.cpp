@@ -106,7 +106,7 @@ int build(const Words& words) {
   const ChildTask task{"building " + output.string(), fragile.empty()
                                                           ? "the build of " + recipe_file.string() + " crashed"
                                                           : fragile + " below " + (from.empty() ? "." : from.string()) +
-                                                                " is damaged: the HDF5 library crashes on it"};
+                                                                " is damaged: the HDF5 library crashes or hangs on it"};
   std::cout << run_in_child(task, [&] { return build_file(recipe, from, output, lost_file); });
   return kExitOk;
 }
