@@ -52,7 +52,7 @@ std::vector<Param> params(std::vector<Param> changes = {}) {
 /// Expression of a few factors; each drug responds to one direction of them. The target domain measures the same
 /// factors behind a shift and a scale of each gene.
 struct World {
-  explicit World(unsigned seed, double shift = 0) : shift(shift) {
+  explicit World(unsigned seed, double planted = 0) : shift(planted) {
     std::mt19937 rng(seed);
     std::normal_distribution<float> normal;
     for (float& v : loading) v = 0.7F * normal(rng);
@@ -225,7 +225,9 @@ TEST_CASE("the order of the entity tables does not change CODE-AE") {
   std::reverse(turned.drugs.key.begin(), turned.drugs.key.end());
   auto& x = turned.samples.blocks[0].f32;
   for (int i = 0; i < n / 2; ++i) {
-    for (int g = 0; g < kGenes; ++g) std::swap(x[i * kGenes + g], x[(n - 1 - i) * kGenes + g]);
+    for (int g = 0; g < kGenes; ++g) {
+      std::swap(x[static_cast<std::size_t>(i * kGenes + g)], x[static_cast<std::size_t>((n - 1 - i) * kGenes + g)]);
+    }
   }
   for (auto& s : turned.sample) s = n - 1 - s;
   for (auto& d : turned.drug) d = kDrugs - 1 - d;
@@ -262,7 +264,7 @@ TEST_CASE("a CODE-AE survives saving and loading bit for bit, with the reference
   CHECK(model.predict(train) == before);
   CHECK(model.embed(CDRZOO_AXIS_SAMPLE, train, 80, 8) == embedded);
   double length = 0;
-  for (int i = 0; i < 8; ++i) length += static_cast<double>(embedded[i]) * static_cast<double>(embedded[i]);
+  for (std::size_t i = 0; i < 8; ++i) length += std::pow(static_cast<double>(embedded[i]), 2);
   CHECK_THAT(length, WithinAbs(1, 1e-5));
 }
 
