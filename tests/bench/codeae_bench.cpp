@@ -4,7 +4,8 @@
 // gradient in the critic's step, one new shuffled loader per step), in turn, so that both meet the same load; and one
 // 2048-cube product, the unit in which ../shared/peers.md compares machines.
 //
-//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 OPENBLAS_CORETYPE=SkylakeX codeae_bench [threads] [repetitions]
+//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 OPENBLAS_CORETYPE=SkylakeX codeae_bench [threads] [repetitions [skip
+//     fine-tuning]]
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -139,6 +140,8 @@ int main(int argc, char** argv) {
   std::printf("%d threads, best of %d; 2048-cube sgemm %.0f GFLOP/s\n", threads, repetitions, gflops);
   line("stage 1 epoch, 20 steps", best[0], best[1], 0.74);
   line("stage 2 epoch, 20 + 4 steps", best[2], best[3], 0.38);
+
+  if (argc > 3) return 0;
 
   // Fine-tuning: the shape of a fold of gdsc2_ccle.
   constexpr std::int64_t kLines = 464;

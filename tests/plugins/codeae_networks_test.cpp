@@ -54,7 +54,9 @@ struct Adversarial {
   };
   Reconstruction reconstruct() {
     Reconstruction r;
-    std::tie(r.source, r.target) = net->encode(source, target);
+    const auto codes = net->encode({source}, {target});
+    r.source = codes[0];
+    r.target = codes[1];
     r.source_decoded = net->decode(r.source.both());
     r.target_decoded = net->decode(r.target.both());
     r.source_recon = reconstruction(source, r.source_decoded);
@@ -262,7 +264,7 @@ TEST_CASE("distances of equal samples are zero and grow with a shift") {
   CHECK(coral(a, 3 * a).item<double>() > coral(a, 2 * a).item<double>());
 }
 
-TEST_CASE("both domains at once are encoded as each alone") {
+TEST_CASE("many batches at once are encoded as each alone") {
   torch::manual_seed(6);
   Sizes sizes;
   sizes.genes = 11;
@@ -271,10 +273,25 @@ TEST_CASE("both domains at once are encoded as each alone") {
   SeparationNetwork net(sizes);
   const torch::Tensor s = torch::randn({6, 11});
   const torch::Tensor t = torch::randn({4, 11});
-  const auto [a, b] = net->encode(s, t);
-  CHECK(torch::allclose(a.both(), net->encode(s, Domain::source).both(), 1e-5, 1e-6));
-  CHECK(torch::allclose(b.both(), net->encode(t, Domain::target).both(), 1e-5, 1e-6));
-  CHECK(torch::allclose(a.shared_half.norm(2, 1), torch::ones({6})));
+  const auto codes = net->encode({s}, {t, t});
+  REQUIRE(codes.size() == 3);
+  CHECK(torch::allclose(codes[0].both(), net->encode(s, Domain::source).both(), 1e-5, 1e-6));
+  CHECK(torch::allclose(codes[1].both(), net->encode(t, Domain::target).both(), 1e-5, 1e-6));
+  CHECK(torch::allclose(codes[2].both(), codes[1].both(), 1e-5, 1e-6));
+  CHECK(torch::allclose(codes[0].shared_half.norm(2, 1), torch::ones({6})));
+}
+
+TEST_CASE("a mask of dropout leaves out its share, keeps the mean and never comes twice") {
+  torch::manual_seed(8);
+  const torch::Tensor x = torch::ones({333, 101});
+  const torch::Tensor mask = dropout_mask(x, 0.1);
+  CHECK_THAT((mask == 0).to(torch::kFloat64).mean().item<double>(), WithinAbs(0.1, 0.01));
+  CHECK_THAT(mask.mean().item<double>(), WithinAbs(1, 0.01));
+  CHECK_FALSE(torch::equal(mask, dropout_mask(x, 0.1)));
+  torch::manual_seed(8);
+  CHECK(torch::equal(mask, dropout_mask(x, 0.1)));
+  CHECK(torch::equal(with_dropout(x, 0.5, /*train=*/false), x));
+  CHECK(torch::equal(with_dropout(x, 0.0, /*train=*/true), x));
 }
 
 TEST_CASE("the one-pass optimisers follow LibTorch's") {
@@ -386,20 +403,26 @@ TEST_CASE("the area under the curve counts pairs, ties half") {
 }
 
 TEST_CASE("a drug stops when its best epoch lies further back than the patience of its stage") {
-  StopRule rule(2, /*later_best=*/false);
+  StopRule rule(2, /*as_reference=*/false);
+  CHECK(rule.update(0.4));
   CHECK(rule.update(0.5));
-  CHECK(rule.update(0.5));  // a tie counts as better
   CHECK_FALSE(rule.update(0.4));
   CHECK_FALSE(rule.stop());
-  CHECK_FALSE(rule.update(0.4));
-  CHECK(rule.stop());  // 4 epochs, best is number 1
+  CHECK(rule.update(0.5));  // a tie is worth keeping, but is no progress
+  CHECK(rule.stop());       // 4 epochs, the best is number 1
   rule.next_stage();
   CHECK_FALSE(rule.stop());
   CHECK_FALSE(rule.update(0.4));
   CHECK_FALSE(rule.update(0.4));
   CHECK(rule.stop());
-  StopRule reference(2, /*later_best=*/true);
-  CHECK(reference.update(0.5));
-  for (int i = 0; i < 20; ++i) CHECK_FALSE(reference.update(0.4));
-  CHECK_FALSE(reference.stop());  // the best epoch was the first: it never stops
+}
+
+TEST_CASE("the reference's rule starts anew at a tie and never stops while the first epoch is the best") {
+  StopRule tied(2, /*as_reference=*/true);
+  for (int i = 0; i < 20; ++i) CHECK(tied.update(0.5));
+  CHECK_FALSE(tied.stop());
+  StopRule first(2, /*as_reference=*/true);
+  CHECK(first.update(0.5));
+  for (int i = 0; i < 20; ++i) CHECK_FALSE(first.update(0.4));
+  CHECK_FALSE(first.stop());
 }

@@ -24,8 +24,8 @@ std::vector<Param> params(std::vector<Param> changes = {}) {
                             integer("latent", 8),
                             ints("critic_hidden", {16, 8}),
                             real("dropout", 0.1),
-                            integer("pretrain_epochs", 30),
-                            integer("train_epochs", 100),
+                            integer("pretrain_epochs", 20),
+                            integer("train_epochs", 50),
                             integer("batch_size", 32),
                             real("learning_rate", 0.002),
                             real("orthogonality", 1),
@@ -37,7 +37,7 @@ std::vector<Param> params(std::vector<Param> changes = {}) {
                             real("classifier_dropout", 0),
                             integer("finetune_batch_size", 32),
                             real("finetune_learning_rate", 0.01),
-                            integer("finetune_epochs", 60),
+                            integer("finetune_epochs", 40),
                             integer("unfreeze", 3),
                             real("decay", 0.1),
                             integer("patience", 5)};
@@ -129,22 +129,22 @@ TEST_CASE("every method of CODE-AE ranks unseen samples better than a mean of th
       GENERATE(as<std::string>{}, "base", "mmd", "adv", "dsn_mmd", "dsn_dann", "coral", "ae", "dae");
   CAPTURE(method);
   const World world(1, 0.3);
-  const Table table = world.table(160, 0, false, true);
+  const Table table = world.table(128, 0, false, true);
   const Table query = world.table(80, 500, false, true);
   const View train(table);
   const View ask(query);
-  const View pool(world.table(120, 1000, true, false));
+  const View pool(world.table(96, 1000, true, false));
   Model model("codeae", "baseline.codeae", table, params({choice("method", method)}), CDRZOO_TASK_BINARY);
   Call call;
   model.fit(call, train, nullptr, &pool);
   const auto found = model.predict(ask);
   CHECK(std::all_of(found.begin(), found.end(), [](float p) { return p >= 0 && p <= 1; }));
-  CHECK(per_drug_auroc(found, query) > kNaive + 0.25);
+  CHECK(per_drug_auroc(found, query) > kNaive + 0.2);
 }
 
 TEST_CASE("with shuffled labels CODE-AE is no better than chance") {
   const World world(2);
-  Table table = world.table(160, 0, false, true);
+  Table table = world.table(128, 0, false, true);
   std::mt19937 rng(3);
   std::shuffle(table.target.begin(), table.target.end(), rng);
   const Table query = world.table(80, 500, false, true);
@@ -156,14 +156,16 @@ TEST_CASE("with shuffled labels CODE-AE is no better than chance") {
 }
 
 TEST_CASE("behind a planted shift CODE-AE gains from unlabelled samples of the target") {
-  const World world(4, 1.0);
+  const World world(4, 4.0);  // the deviation of a gene's offset is four times that of a factor's effect
   const Table table = world.table(200, 0, false, true);
-  const Table query = world.table(120, 500, true, true);
+  const Table query = world.table(100, 500, true, true);
   const View train(table);
   const View ask(query);
-  const View pool(world.table(200, 1000, true, false));
+  const View pool(world.table(300, 1000, true, false));
   const auto score = [&](const View* unlabelled, std::uint64_t seed) {
-    Model model("codeae", "baseline.codeae", table, params({integer("train_epochs", 400), real("dropout", 0)}),
+    Model model("codeae", "baseline.codeae", table,
+                params({integer("train_epochs", 600), real("learning_rate", 0.0005), real("dropout", 0),
+                        integer("finetune_epochs", 100), integer("patience", 10)}),
                 CDRZOO_TASK_BINARY);
     Call call(seed);
     model.fit(call, train, nullptr, unlabelled);
@@ -176,7 +178,7 @@ TEST_CASE("behind a planted shift CODE-AE gains from unlabelled samples of the t
     without += score(nullptr, seed) / 3;
   }
   INFO("with " << with << ", without " << without);
-  CHECK(with > without + 0.03);
+  CHECK(with > without + 0.05);
 }
 
 TEST_CASE("a regression of CODE-AE is in the unit of the target") {
@@ -330,7 +332,7 @@ TEST_CASE("a cancelled CODE-AE stops in either stage") {
   const Table table = world.table(60, 0, false, true);
   const View train(table);
   const View pool(world.table(50, 1000, true, false));
-  const std::uint64_t after = GENERATE(as<std::uint64_t>{}, 3, 40, 200);
+  const std::uint64_t after = GENERATE(as<std::uint64_t>{}, 3, 40, 65);
   Model model("codeae", "baseline.codeae", table, params({integer("train_epochs", 40)}), CDRZOO_TASK_BINARY);
   Call call;
   call.cancel_after = after;

@@ -103,7 +103,7 @@ class CodeAe final : public sdk::Model {
     finetune_.unfrozen_layers = params.integer("unfreeze");
     finetune_.decay = params.real("decay");
     finetune_.patience = params.integer("patience");
-    finetune_.stop_needs_later_best = reference_;
+    finetune_.stop_as_reference = reference_;
   }
 
   void fit(sdk::Context& context, const sdk::FitData& data) override {

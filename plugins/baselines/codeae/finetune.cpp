@@ -41,7 +41,7 @@ torch::Tensor trunk(Perceptron encoder, const torch::Tensor& input, std::int64_t
   for (std::size_t i = 0; i < n_shared; ++i) {
     x = torch::linear(x, layers[i]->weight, layers[i]->bias);
     if (i + 1 < layers.size()) {
-      x = torch::dropout(activate(x, encoder->activation()), encoder->dropout(), encoder->is_training());
+      x = with_dropout(activate(x, encoder->activation()), encoder->dropout(), encoder->is_training());
     }
   }
   return own_layers == 0 && norm ? unit_rows(x) : x;
@@ -101,8 +101,8 @@ torch::Tensor Bank::forward(torch::Tensor x, bool train) const {
     if (i + 1 == own) {
       if (norm_) x = x / x.norm(/*p=*/2, /*dim=*/2, /*keepdim=*/true).clamp_min(1e-12);
     } else if (i + 1 < weight_.size()) {
-      x = i < own ? torch::dropout(activate(x, encoder_activation_), encoder_dropout_, train)
-                  : torch::dropout(torch::selu(x), dropout_, train);
+      x = i < own ? with_dropout(activate(x, encoder_activation_), encoder_dropout_, train)
+                  : with_dropout(torch::selu(x), dropout_, train);
     }
   }
   return x.squeeze(/*dim=*/2);
@@ -333,7 +333,7 @@ std::vector<Response> finetune(sdk::Context& context, const Perceptron& pretrain
   const std::uint64_t stream = cdrzoo_stream_of("finetune", 8);
   for (const DrugRows& rows : drugs) {
     const auto number = static_cast<std::uint64_t>(students.size());
-    students.push_back({&rows, stream + (number << 24U), StopRule(options.patience, options.stop_needs_later_best),
+    students.push_back({&rows, stream + (number << 24U), StopRule(options.patience, options.stop_as_reference),
                         fresh_classifier(encoder->layers().back()->weight.size(0), options, x.device())});
   }
   const std::int64_t deepest = std::min(options.unfrozen_layers, static_cast<std::int64_t>(encoder->layers().size()));

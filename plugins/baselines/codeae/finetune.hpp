@@ -23,8 +23,8 @@ struct FinetuneOptions {
   std::int64_t patience = 10;
   std::int64_t unfrozen_layers = 3;  ///< of the encoder, from its output on
   double learning_rate = 5e-5, decay = 0.1;
-  bool stop_needs_later_best = false;            ///< the reference's rule, see StopRule
-  std::uint64_t memory_bytes = 512ULL << 20ULL;  ///< for the drugs that train at once
+  bool stop_as_reference = false;               ///< see StopRule
+  std::uint64_t memory_bytes = 64ULL << 20ULL;  ///< for the drugs that train at once; large tensors cost page faults
 };
 
 /// What one drug learns from: rows of a table of samples, with their responses.
@@ -44,20 +44,20 @@ struct Response {
 /// When a drug has had enough of a stage: epochs - best > patience * stage, the stages counted from 1.
 class StopRule {
  public:
-  /// \param later_best  never stop while the best epoch is the first one, as the reference does
-  StopRule(std::int64_t patience, bool later_best) : patience_(patience), later_best_(later_best) {}
-  /// Once per epoch, larger is better; true = as good as the best or better.
+  /// \param as_reference  a tie restarts the patience, and there is no stop while the best epoch is the first one
+  StopRule(std::int64_t patience, bool as_reference) : patience_(patience), as_reference_(as_reference) {}
+  /// Once per epoch, larger is better; true = as good as the best or better: these weights are the ones to keep.
   [[nodiscard]] bool update(double metric) {
-    const bool improved = best_index_ < 0 || metric >= best_;
-    if (improved) {
-      best_ = metric;
-      best_index_ = epochs_;
-    }
+    const bool first = epochs_ == 0;
+    const bool better = first || metric > best_;
+    const bool tied = !first && metric == best_;
+    if (better || (tied && as_reference_)) best_index_ = epochs_;
+    if (better) best_ = metric;
     ++epochs_;
-    return improved;
+    return better || tied;
   }
   [[nodiscard]] bool stop() const {
-    return epochs_ - best_index_ > patience_ * stage_ && (best_index_ > 0 || !later_best_);
+    return epochs_ - best_index_ > patience_ * stage_ && (best_index_ > 0 || !as_reference_);
   }
   void next_stage() { ++stage_; }
   [[nodiscard]] std::int64_t epochs() const { return epochs_; }
@@ -65,8 +65,8 @@ class StopRule {
 
  private:
   std::int64_t patience_;
-  bool later_best_;
-  std::int64_t epochs_ = 0, best_index_ = -1, stage_ = 1;
+  bool as_reference_;
+  std::int64_t epochs_ = 0, best_index_ = 0, stage_ = 1;
   double best_ = -std::numeric_limits<double>::infinity();
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "networks.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -8,6 +10,29 @@ namespace cdrzoo::codeae {
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   return activation == Activation::selu ? torch::selu(x) : torch::relu(x);
+}
+
+torch::Tensor dropout_mask(const torch::Tensor& x, double p) {
+  if (!x.device().is_cpu()) return torch::dropout(torch::ones_like(x), p, /*train=*/true);
+  const torch::NoGradGuard no_grad;
+  torch::Tensor mask = torch::empty(x.sizes(), torch::kFloat32);
+  auto key = static_cast<std::uint64_t>(torch::empty({1}, torch::kInt64).random_().item<std::int64_t>());
+  const auto threshold = static_cast<std::uint32_t>(std::lround(p * 65536));
+  const float kept = 65536.0F / static_cast<float>(65536U - threshold);
+  auto* out = mask.data_ptr<float>();
+  const std::int64_t n = mask.numel();
+  for (std::int64_t i = 0; i < n; i += 4) {
+    std::uint64_t z = key += 0x9E3779B97F4A7C15U;  // splitmix64
+    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBU;
+    z ^= z >> 31U;
+    for (std::int64_t j = i; j < std::min(n, i + 4); ++j, z >>= 16U) out[j] = (z & 0xFFFFU) < threshold ? 0.0F : kept;
+  }
+  return mask;
+}
+
+torch::Tensor with_dropout(const torch::Tensor& x, double p, bool train) {
+  return train && p > 0 ? x * dropout_mask(x, p) : x;
 }
 
 torch::Tensor unit_rows(const torch::Tensor& x) {
@@ -45,7 +70,7 @@ PerceptronImpl::PerceptronImpl(std::int64_t inputs, const std::vector<std::int64
 torch::Tensor PerceptronImpl::run_from(std::int64_t first, torch::Tensor x) {
   for (auto i = static_cast<std::size_t>(first); i < layers_.size(); ++i) {
     x = layers_[i]->forward(x);
-    if (i + 1 < layers_.size()) x = torch::dropout(activate(x, activation_), dropout_, is_training());
+    if (i + 1 < layers_.size()) x = with_dropout(activate(x, activation_), dropout_, is_training());
   }
   return x;
 }
@@ -57,7 +82,7 @@ PerceptronImpl::Trace PerceptronImpl::trace(torch::Tensor x) {
     trace.active.push_back(x);
     trace.mask.emplace_back();
     if (is_training() && dropout_ > 0) {
-      trace.mask.back() = torch::dropout(torch::ones_like(x), dropout_, /*train=*/true);
+      trace.mask.back() = dropout_mask(x, dropout_);
       x = x * trace.mask.back();
     }
   }
@@ -79,9 +104,9 @@ PrivateEncoderImpl::PrivateEncoderImpl(std::int64_t inputs, const std::vector<st
 torch::Tensor PrivateEncoderImpl::forward(const torch::Tensor& input) {
   torch::Tensor x = input;
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
-    x = torch::dropout(torch::relu(layers_[i]->forward(x)), dropout_, is_training());
+    x = with_dropout(torch::relu(layers_[i]->forward(x)), dropout_, is_training());
   }
-  return layers_.back()->forward(torch::dropout(x, dropout_, is_training()));
+  return layers_.back()->forward(with_dropout(x, dropout_, is_training()));
 }
 
 SeparationNetworkImpl::SeparationNetworkImpl(const Sizes& sizes) : norm_(sizes.norm) {
@@ -102,17 +127,22 @@ SeparationNetworkImpl::Code SeparationNetworkImpl::encode(const torch::Tensor& x
   return code;
 }
 
-std::pair<SeparationNetworkImpl::Code, SeparationNetworkImpl::Code> SeparationNetworkImpl::encode(
-    const torch::Tensor& source, const torch::Tensor& target) {
-  const std::vector<torch::Tensor> shared =
-      shared_encoder_->forward(torch::cat({source, target})).split_with_sizes({source.size(0), target.size(0)});
-  Code s{source_private_encoder_->forward(source), shared[0]};
-  Code t{target_private_encoder_->forward(target), shared[1]};
-  if (norm_) {
-    s = {unit_rows(s.private_half), unit_rows(s.shared_half)};
-    t = {unit_rows(t.private_half), unit_rows(t.shared_half)};
+std::vector<SeparationNetworkImpl::Code> SeparationNetworkImpl::encode(const std::vector<torch::Tensor>& source,
+                                                                       const std::vector<torch::Tensor>& target) {
+  const torch::Tensor all_source = torch::cat(source);
+  const torch::Tensor all_target = torch::cat(target);
+  Code all{torch::cat({source_private_encoder_->forward(all_source), target_private_encoder_->forward(all_target)}),
+           shared_encoder_->forward(torch::cat({all_source, all_target}))};
+  if (norm_) all = {unit_rows(all.private_half), unit_rows(all.shared_half)};
+  std::vector<std::int64_t> rows;
+  for (const auto* batches : {&source, &target}) {
+    for (const auto& batch : *batches) rows.push_back(batch.size(0));
   }
-  return {s, t};
+  const auto private_halves = all.private_half.split_with_sizes(rows);
+  const auto shared_halves = all.shared_half.split_with_sizes(rows);
+  std::vector<Code> codes;
+  for (std::size_t i = 0; i < rows.size(); ++i) codes.push_back({private_halves[i], shared_halves[i]});
+  return codes;
 }
 
 AutoEncoderImpl::AutoEncoderImpl(const Sizes& sizes) : norm_(sizes.norm) {

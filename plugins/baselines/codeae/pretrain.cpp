@@ -73,11 +73,17 @@ class MeanLoss {
   std::int64_t n_ = 0;
 };
 
-/// (1) for one domain.
-torch::Tensor auto_encoder_loss(SeparationNetwork& net, const torch::Tensor& x, const SeparationNetworkImpl::Code& code,
+using Code = SeparationNetworkImpl::Code;
+
+/// (1); both domains in one pass through the decoder. Without a target, the source's part.
+torch::Tensor auto_encoder_loss(SeparationNetwork& net, const Domains& x, const Code& source, const Code& target,
                                 double orthogonality_weight) {
-  return reconstruction(x, net->decode(code.both())) +
-         orthogonality_weight * orthogonality(code.shared_half, code.private_half);
+  const torch::Tensor overlap = orthogonality(source.shared_half, source.private_half);
+  if (!x.target.defined()) return reconstruction(x.source, net->decode(source.both())) + orthogonality_weight * overlap;
+  const auto decoded =
+      net->decode(torch::cat({source.both(), target.both()})).split_with_sizes({x.source.size(0), x.target.size(0)});
+  return reconstruction(x.source, decoded[0]) + reconstruction(x.target, decoded[1]) +
+         orthogonality_weight * (overlap + orthogonality(target.shared_half, target.private_half));
 }
 
 }  // namespace
@@ -97,15 +103,11 @@ void train_separation(sdk::Context& context, const Domains& x, SeparationNetwork
     for (std::int64_t step = 0; step < batches.per_epoch(); ++step) {
       const Domains batch = batches.take(step, 1);
       optimizer.zero_grad();
-      torch::Tensor loss;
-      if (batch.target.defined()) {
-        const auto [source, target] = net->encode(batch.source, batch.target);
-        loss = auto_encoder_loss(net, batch.source, source, options.orthogonality) +
-               auto_encoder_loss(net, batch.target, target, options.orthogonality);
-        if (alignment) loss = loss + options.alignment * alignment(source, target);
-      } else {
-        loss = auto_encoder_loss(net, batch.source, net->encode(batch.source, Domain::source), options.orthogonality);
-      }
+      const bool both = batch.target.defined();
+      const auto codes = both ? net->encode({batch.source}, {batch.target})
+                              : std::vector<Code>{net->encode(batch.source, Domain::source)};
+      torch::Tensor loss = auto_encoder_loss(net, batch, codes.front(), codes.back(), options.orthogonality);
+      if (both && alignment) loss = loss + options.alignment * alignment(codes.front(), codes.back());
       loss.backward();
       optimizer.step();
       mean.add(loss);
@@ -134,12 +136,11 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
   };
   const auto generator_step = [&](const Domains& batch) {
     generator_optimizer.zero_grad();
-    const auto [source, target] = net->encode(batch.source, batch.target);
     // The reference draws another dropout mask for the critic's view of the target.
-    const torch::Tensor seen = net->dropout() > 0 ? net->encode(batch.target, Domain::target).both() : target.both();
-    const torch::Tensor loss = auto_encoder_loss(net, batch.source, source, options.orthogonality) +
-                               auto_encoder_loss(net, batch.target, target, options.orthogonality) +
-                               options.alignment * generator_adversarial(critic, seen);  // (1) + (8)
+    const auto codes = net->dropout() > 0 ? net->encode({batch.source}, {batch.target, batch.target})
+                                          : net->encode({batch.source}, {batch.target});
+    const torch::Tensor loss = auto_encoder_loss(net, batch, codes[0], codes[1], options.orthogonality) +
+                               options.alignment * generator_adversarial(critic, codes.back().both());  // (1) + (8)
     loss.backward();
     generator_optimizer.step();
     return loss;
@@ -161,9 +162,9 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
       torch::Tensor target;
       {
         const torch::NoGradGuard no_grad;
-        const auto [s, t] = net->encode(batch.source, batch.target);
-        source = s.both();
-        target = t.both();
+        const auto codes = net->encode({batch.source}, {batch.target});
+        source = codes[0].both();
+        target = codes[1].both();
       }
       for (std::int64_t b = 0; b < n; ++b) {
         critic_mean.add(critic_step(source.narrow(0, b * size, size), target.narrow(0, b * size, size)));
