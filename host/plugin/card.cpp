@@ -362,10 +362,11 @@ Card Card::parse(const std::string& text, const std::string& where) {
       Reader one(object, where + ", asset " + std::to_string(card.assets.size()));
       Asset asset;
       asset.id = one.need_text("id");
-      asset.sha256 = one.need_text("sha256");
+      if (one.find("sha256") != nullptr) asset.sha256 = one.need_text("sha256");
       asset.required = one.flag("required", false);
       one.finish();
-      if (asset.sha256.size() != 64 || asset.sha256.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      if (!asset.sha256.empty() &&
+          (asset.sha256.size() != 64 || asset.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
         throw PluginError(one.where() + ": \"sha256\" is no 64 lower-case hexadecimal digits");
       }
       for (const auto& other : card.assets) {

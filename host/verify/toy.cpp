@@ -124,7 +124,7 @@ class BlockBuilder {
         auto block = head(name, CDRZOO_BLOCK_DENSE, ids, Toy::kMorganBits);
         finish(block, {part(CDRZOO_PART_VALUES, make_array(arena_, CDRZOO_U8, bits, Toy::kMorganBits))});
         blocks.push_back(block);
-      } else if (name == "graph") {
+      } else if (name.compare(0, 5, "graph") == 0) {  // graph, graph_deepcdr, graph_mat
         blocks.push_back(graphs(name, ids));
       } else if (name == "smiles") {
         std::vector<std::string> texts;

@@ -15,6 +15,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cdrzoo::test {
@@ -69,6 +70,7 @@ struct Block {
   std::vector<std::int32_t> codes;
   SmallGraph all_graphs;  // one after the other, edges counted within each
   std::vector<std::int64_t> node_begin, edge_begin, pair_begin;
+  std::vector<std::string> feature_names = {};  ///< empty = none
 
   static Block dense(std::string name, std::int64_t width, std::vector<float> values) {
     return {std::move(name), CDRZOO_BLOCK_DENSE, width, std::move(values), {}, {}, {}, {}, {}, {}};
@@ -109,6 +111,8 @@ struct Table {
   std::vector<float> target;               ///< empty = withheld
   std::int64_t n_targets = 1;
   std::vector<std::uint8_t> mask;
+  std::vector<std::int32_t> control;  ///< the last three: empty = no such column
+  std::vector<float> dose, time;
 };
 
 class View {
@@ -118,6 +122,9 @@ class View {
     if (!table_.drugs.key.empty()) add_entities(CDRZOO_AXIS_DRUG, table_.drugs, schema_only);
     add_column(CDRZOO_COLUMN_SAMPLE, table_.sample, schema_only);
     if (!table_.drugs.key.empty()) add_column(CDRZOO_COLUMN_DRUG, table_.drug, schema_only);
+    if (!table_.control.empty()) add_column(CDRZOO_COLUMN_CONTROL, table_.control, schema_only);
+    if (!table_.dose.empty()) add_column(CDRZOO_COLUMN_DOSE, table_.dose, schema_only);
+    if (!table_.time.empty()) add_column(CDRZOO_COLUMN_TIME, table_.time, schema_only);
     view_.size = sizeof view_;
     view_.entities = span_of(entities_);
     view_.columns = span_of(columns_);
@@ -174,6 +181,17 @@ class View {
       block.rows = schema_only ? 0 : static_cast<std::int64_t>(source.key.size());
       block.width = b.width;
       block.parts = span_of(parts_.back());
+      if (!b.feature_names.empty()) {
+        names_.emplace_back();
+        auto& [offsets, bytes] = names_.back();
+        offsets = {0};
+        for (const auto& name : b.feature_names) {
+          bytes.insert(bytes.end(), name.begin(), name.end());
+          offsets.push_back(static_cast<std::int64_t>(bytes.size()));
+        }
+        block.feature_name_offsets = array_of(offsets);
+        block.feature_name_bytes = array_of(bytes);
+      }
       blocks_.back().push_back(block);
     }
     cdrzoo_entities e{};
@@ -184,65 +202,22 @@ class View {
     e.blocks = span_of(blocks_.back());
     entities_.push_back(e);
   }
-  void add_column(std::int32_t role, const std::vector<std::int32_t>& index, bool schema_only) {
+  template <typename T>
+  void add_column(std::int32_t role, const std::vector<T>& values, bool schema_only) {
     cdrzoo_column c{};
     c.size = sizeof c;
     c.role = role;
-    if (!schema_only) c.array = array_of(index);
+    if (!schema_only) c.array = array_of(values);
     columns_.push_back(c);
   }
 
   Table table_;
   std::deque<std::vector<cdrzoo_part>> parts_;
   std::deque<std::vector<cdrzoo_block>> blocks_;
+  std::deque<std::pair<std::vector<std::int64_t>, std::vector<std::uint8_t>>> names_;
   std::vector<cdrzoo_entities> entities_;
   std::vector<cdrzoo_column> columns_;
   cdrzoo_view view_{};
-};
-
-/// The host's side of one operation.
-class Call {
- public:
-  explicit Call(std::uint64_t seed = 0, int threads = 1) {
-    host_.size = sizeof host_;
-    host_.log = [](cdrzoo_call*, std::int32_t, cdrzoo_str) {};
-    host_.fail = [](cdrzoo_call* c, cdrzoo_status, cdrzoo_str why, cdrzoo_str) {
-      if (self(c).message.empty()) self(c).message = text(why);
-    };
-    host_.cancelled = [](cdrzoo_call* c) -> std::int32_t { return self(c).checks++ >= self(c).cancel_after; };
-    host_.progress = [](cdrzoo_call*, cdrzoo_str, std::uint64_t, std::uint64_t, cdrzoo_span) {};
-    host_.alloc = [](cdrzoo_call* c, std::uint64_t bytes, std::uint64_t align) -> void* {
-      self(c).memory_.push_back(std::make_unique<std::byte[]>(bytes + align));
-      void* p = self(c).memory_.back().get();
-      std::size_t space = bytes + align;
-      return std::align(align, bytes, p, space);
-    };
-    host_.random_u64 = [](cdrzoo_call* c, std::uint64_t stream, std::uint64_t index) {
-      return cdrzoo_random_u64(self(c).call_.seed, stream, index);
-    };
-    host_.asset = [](cdrzoo_call*, cdrzoo_str, cdrzoo_asset*) -> cdrzoo_status { return CDRZOO_E_ASSET; };
-    host_.extension = [](cdrzoo_call*, cdrzoo_str) -> const void* { return nullptr; };
-    call_.size = sizeof call_;
-    call_.host = &host_;
-    call_.host_ctx = this;
-    call_.seed = seed;
-    call_.threads = threads;
-    call_.device_kind = CDRZOO_DEVICE_CPU;
-    call_.determinism = 1;
-  }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
-
-  cdrzoo_call* get() { return &call_; }
-  std::string message;  ///< of the first fail()
-  std::uint64_t cancel_after = std::numeric_limits<std::uint64_t>::max();
-  std::uint64_t checks = 0;
-
- private:
-  static Call& self(cdrzoo_call* c) { return *static_cast<Call*>(c->host_ctx); }
-  cdrzoo_host host_{};
-  cdrzoo_call call_{};
-  std::vector<std::unique_ptr<std::byte[]>> memory_;
 };
 
 /// A saved state.
@@ -299,6 +274,65 @@ struct State {
     };
     return r;
   }
+};
+
+/// The host's side of one operation.
+class Call {
+ public:
+  explicit Call(std::uint64_t seed = 0, int threads = 1) {
+    host_.size = sizeof host_;
+    host_.log = [](cdrzoo_call* c, std::int32_t, cdrzoo_str line) { self(c).log.push_back(text(line)); };
+    host_.fail = [](cdrzoo_call* c, cdrzoo_status, cdrzoo_str why, cdrzoo_str) {
+      if (self(c).message.empty()) self(c).message = text(why);
+    };
+    host_.cancelled = [](cdrzoo_call* c) -> std::int32_t { return self(c).checks++ >= self(c).cancel_after; };
+    host_.progress = [](cdrzoo_call*, cdrzoo_str, std::uint64_t, std::uint64_t, cdrzoo_span) {};
+    host_.alloc = [](cdrzoo_call* c, std::uint64_t bytes, std::uint64_t align) -> void* {
+      self(c).memory_.push_back(std::make_unique<std::byte[]>(bytes + align));
+      void* p = self(c).memory_.back().get();
+      std::size_t space = bytes + align;
+      return std::align(align, bytes, p, space);
+    };
+    host_.random_u64 = [](cdrzoo_call* c, std::uint64_t stream, std::uint64_t index) {
+      return cdrzoo_random_u64(self(c).call_.seed, stream, index);
+    };
+    host_.asset = [](cdrzoo_call* c, cdrzoo_str id, cdrzoo_asset* out) -> cdrzoo_status {
+      const auto found = self(c).assets.find(text(id));
+      if (found == self(c).assets.end()) return CDRZOO_E_ASSET;
+      self(c).readers_.push_back(found->second.tensors.reader());
+      out->bytes = array_of(found->second.bytes);
+      out->tensors = found->second.bytes.empty() ? &self(c).readers_.back() : nullptr;
+      return CDRZOO_OK;
+    };
+    host_.extension = [](cdrzoo_call*, cdrzoo_str) -> const void* { return nullptr; };
+    call_.size = sizeof call_;
+    call_.host = &host_;
+    call_.host_ctx = this;
+    call_.seed = seed;
+    call_.threads = threads;
+    call_.device_kind = CDRZOO_DEVICE_CPU;
+    call_.determinism = 1;
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  cdrzoo_call* get() { return &call_; }
+  std::string message;  ///< of the first fail()
+  std::uint64_t cancel_after = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t checks = 0;
+  struct Asset {
+    std::vector<std::uint8_t> bytes;  ///< of a text; empty where the file holds tensors
+    State tensors;
+  };
+  std::map<std::string, Asset> assets;
+  std::vector<std::string> log;
+
+ private:
+  static Call& self(cdrzoo_call* c) { return *static_cast<Call*>(c->host_ctx); }
+  std::deque<cdrzoo_state_reader> readers_;
+  cdrzoo_host host_{};
+  cdrzoo_call call_{};
+  std::vector<std::unique_ptr<std::byte[]>> memory_;
 };
 
 /// One parameter value. The harness hands over what the test names, so a test names every key of the card.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 
 namespace cdrzoo::mat {
 namespace {
@@ -16,9 +17,7 @@ std::shared_ptr<torch::nn::Module> group(torch::nn::Module& parent, const std::s
   return parent.register_module(name, std::make_shared<torch::nn::Module>(name));
 }
 
-torch::nn::LinearImpl& linear(torch::nn::ModuleList& list, std::size_t i) {
-  return list->at<torch::nn::LinearImpl>(i);
-}
+torch::nn::LinearImpl& linear(torch::nn::ModuleList& list, std::size_t i) { return list->at<torch::nn::LinearImpl>(i); }
 
 /// [b, n] -> [b, 1, 1, n]: which keys are padding.
 torch::Tensor hidden_keys(const torch::Tensor& mask) { return mask.logical_not().unsqueeze(1).unsqueeze(1); }
@@ -81,6 +80,33 @@ torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const torch::Tensor
   return linear(linears_, 3).forward(values.transpose(1, 2).reshape(x.sizes()));
 }
 
+torch::Tensor AttentionImpl::forward(const torch::Tensor& tokens, const torch::Tensor& row,
+                                     const std::vector<torch::Tensor>& fixed) {
+  const std::int64_t d = tokens.size(1);
+  const std::int64_t d_k = d / heads_;
+  const auto of_nodes = [&](std::size_t which) {
+    const torch::Tensor y = linear(linears_, which).forward(tokens);
+    return row.defined() ? y.index_select(0, row) : y;
+  };
+  const torch::Tensor query = of_nodes(0) / std::sqrt(static_cast<double>(d_k));
+  const torch::Tensor key = of_nodes(1);
+  const torch::Tensor value = of_nodes(2);
+  std::vector<torch::Tensor> values;
+  std::int64_t first = 0;
+  for (const torch::Tensor& f : fixed) {
+    const std::int64_t b = f.size(0);
+    const std::int64_t n = f.size(1);
+    const auto heads = [&](const torch::Tensor& t) {
+      return t.narrow(0, first, b * n).view({b, n, heads_, d_k}).transpose(1, 2);
+    };
+    const torch::Tensor scores = torch::matmul(heads(query), heads(key).transpose(-2, -1));
+    const torch::Tensor mixed = lambda_attention_ * torch::softmax(scores, /*dim=*/-1) + f.unsqueeze(1);
+    values.push_back(torch::matmul(mixed, heads(value)).transpose(1, 2).reshape({b * n, d}));
+    first += b * n;
+  }
+  return linear(linears_, 3).forward(torch::cat(values));
+}
+
 FeedForwardImpl::FeedForwardImpl(const Options& options) : slope_(options.leaky_slope), dropout_(options.dropout) {
   for (std::int64_t i = 0; i < options.dense_layers; ++i)
     linears_->push_back(torch::nn::Linear(options.width, options.width));
@@ -111,6 +137,14 @@ torch::Tensor LayerImpl::forward(const torch::Tensor& x, const torch::Tensor& fi
   return y + drop(feed_forward_->forward(norm_of_feed_forward_->forward(y)));
 }
 
+torch::Tensor LayerImpl::forward(const torch::Tensor& tokens, const torch::Tensor& row,
+                                 const std::vector<torch::Tensor>& fixed) {
+  const auto drop = [this](const torch::Tensor& t) { return torch::dropout(t, dropout_, is_training()); };
+  const torch::Tensor x = row.defined() ? tokens.index_select(0, row) : tokens;
+  const torch::Tensor y = x + drop(attention_->forward(normalised(tokens), row, fixed));
+  return y + drop(feed_forward_->forward(norm_of_feed_forward_->forward(y)));
+}
+
 MatImpl::MatImpl(const Options& options) : options_(options) {
   lut_ = group(*this, "src_embed")->register_module("lut", torch::nn::Linear(options.atom_features, options.width));
   const auto encoder = group(*this, "encoder");
@@ -131,6 +165,34 @@ torch::Tensor MatImpl::fixed_attention(const Molecules& molecules) const {
   const double lambda_adjacency = 1.0 - options_.lambda_attention - options_.lambda_distance;
   return options_.lambda_distance * distance_kernel(molecules.distance, molecules.mask, options_.kernel) +
          lambda_adjacency * normalised_adjacency(molecules.adjacency);
+}
+
+torch::Tensor MatImpl::mean_tokens(const std::vector<Molecules>& groups) {
+  std::vector<torch::Tensor> fixed, features, means;
+  for (const Molecules& g : groups) {
+    fixed.push_back(fixed_attention(g));
+    features.push_back(g.features.flatten(0, 1));
+  }
+  // Before the first attention, nodes with equal features have equal tokens: a few dozen among thousands of atoms.
+  // Dropout would tell them apart.
+  torch::Tensor distinct = torch::cat(features);
+  torch::Tensor row;
+  if (!is_training() || options_.dropout == 0) {
+    std::tie(distinct, row, std::ignore) = torch::unique_dim(distinct, /*dim=*/0, /*sorted=*/true, true);
+  }
+  torch::Tensor x = embed(distinct);
+  for (auto& layer : layers_) {
+    x = layer->forward(x, row, fixed);
+    row = torch::Tensor();
+  }
+  x = norm_->forward(x);
+  std::int64_t first = 0;
+  for (const Molecules& g : groups) {
+    const std::int64_t nodes = g.features.size(0) * g.features.size(1);
+    means.push_back(x.narrow(0, first, nodes).view({g.features.size(0), g.features.size(1), -1}).mean(/*dim=*/1));
+    first += nodes;
+  }
+  return torch::cat(means);
 }
 
 torch::Tensor MatImpl::forward(const Molecules& molecules) {

@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace cdrzoo::mat {
 
@@ -58,6 +59,10 @@ class AttentionImpl : public torch::nn::Module {
   torch::Tensor weights(const torch::Tensor& x, const torch::Tensor& mask);
   /// \param fixed lambda_d g(D) + lambda_a A^, [b, n, n]
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& fixed, const torch::Tensor& mask);
+  /// The same for groups of molecules of equal size whose tokens lie one after the other.
+  /// \param tokens f32 [u, d] \param row i64 [all nodes], the row of tokens of each node; undefined = 0, 1, ...
+  /// \param fixed of each group \return f32 [all nodes, d]
+  torch::Tensor forward(const torch::Tensor& tokens, const torch::Tensor& row, const std::vector<torch::Tensor>& fixed);
 
  private:
   [[nodiscard]] torch::Tensor project(std::size_t which, const torch::Tensor& x);  // [b, heads, n, d_k]
@@ -83,6 +88,8 @@ class LayerImpl : public torch::nn::Module {
  public:
   explicit LayerImpl(const Options& options);
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& fixed, const torch::Tensor& mask);
+  /// Groups as in AttentionImpl; the tokens of all nodes, [all nodes, d], are tokens.index_select(row).
+  torch::Tensor forward(const torch::Tensor& tokens, const torch::Tensor& row, const std::vector<torch::Tensor>& fixed);
   /// What the attention of this layer sees: the normalised tokens.
   torch::Tensor normalised(const torch::Tensor& x);
   Attention& attention() { return attention_; }
@@ -101,6 +108,9 @@ class MatImpl : public torch::nn::Module {
   explicit MatImpl(const Options& options);
   /// Tokens of all nodes, f32 [b, n, d]; those of padding mean nothing.
   torch::Tensor forward(const Molecules& molecules);
+  /// The mean token of each molecule of groups without padding, f32 [all molecules, d]: the groups share every product
+  /// with a weight, so that few molecules of a size cost no more than many.
+  torch::Tensor mean_tokens(const std::vector<Molecules>& groups);
   /// Parts of forward().
   torch::Tensor embed(const torch::Tensor& features);
   [[nodiscard]] torch::Tensor fixed_attention(const Molecules& molecules) const;

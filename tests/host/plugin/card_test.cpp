@@ -121,6 +121,8 @@ TEST_CASE("a card that breaks a rule is refused with a sentence that names what 
   json asset = smallest();
   asset["needs"]["assets"] = {{{"id", "w"}, {"sha256", "abc"}}};
   CHECK(contains(error_of(asset), "64 lower-case"));
+  asset["needs"]["assets"] = {{{"id", "w"}}};  // any file
+  CHECK(Card::parse(asset.dump(), "card of x").assets.at(0).sha256.empty());
   json both = smallest();
   both["needs"] = {{"samples", {"tissue"}}, {"optional_samples", {"tissue"}}};
   CHECK(contains(error_of(both), "both needed and optional"));
