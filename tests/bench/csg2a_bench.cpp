@@ -120,9 +120,9 @@ int main(int argc, char** argv) try {
   });
   std::printf("%-58s %10.4f s  (%lld pairs timed, scaled)\n", "attention and output, naive, 512 pairs",
               naive * kPairs / kNaive, static_cast<long long>(kNaive));
-  const auto of_pairs = [&](const csg2a::Factors& cells, const csg2a::Factors& conditions, const Tensor& s,
+  const auto of_pairs = [&](const csg2a::Factors& of_cells, const Tensor& s, const csg2a::Factors& of_conditions,
                             const Tensor& d) {
-    return torch::matmul(net->activated(cells, s, conditions, d), net->output_weight().t());
+    return torch::matmul(net->activated(of_cells, s, of_conditions, d), net->output_weight().t());
   };
   // Cold: the factors of the cells and conditions of these pairs are made as well.
   const double ours = best_of(10 * repeats, [&] {
