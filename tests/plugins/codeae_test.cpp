@@ -156,7 +156,7 @@ TEST_CASE("with shuffled labels CODE-AE is no better than chance") {
 }
 
 TEST_CASE("behind a planted shift CODE-AE gains from unlabelled samples of the target") {
-  const World world(4, 4.0);  // the deviation of a gene's offset is four times that of a factor's effect
+  const World world(4, 4.0);  // offsets of deviation 4, where a gene's own is about 1.4
   const Table table = world.table(200, 0, false, true);
   const Table query = world.table(100, 500, true, true);
   const View train(table);
