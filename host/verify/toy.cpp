@@ -246,6 +246,7 @@ class BlockBuilder {
     std::vector<float> pairs;
     std::vector<std::int32_t> source;
     std::vector<std::int32_t> destination;
+    const bool adjacency = name == "graph_deepcdr";  // its one edge feature are the entries of a normalised matrix
     for (const int id : ids) {
       const ToyGraph& graph = toy_.graphs[at(id)];
       for (int n = 0; n < graph.nodes; ++n) {
@@ -255,23 +256,33 @@ class BlockBuilder {
       for (std::size_t e = 0; e < graph.source.size(); ++e) {
         source.push_back(graph.source[e]);
         destination.push_back(graph.destination[e]);
+        if (adjacency) {
+          edges.push_back(1.0F / 3.0F);  // rings: every atom has two neighbours and itself
+          continue;
+        }
         for (int f = 0; f < Toy::kEdgeFeatures; ++f) {
           edges.push_back((graph.source[e] + graph.destination[e]) % Toy::kEdgeFeatures == f ? 1.0F : 0.0F);
         }
+      }
+      for (int n = 0; adjacency && n < graph.nodes; ++n) {
+        source.push_back(n);
+        destination.push_back(n);
+        edges.push_back(1.0F / 3.0F);
       }
       node_ptr.push_back(node_ptr.back() + graph.nodes);
       edge_ptr.push_back(static_cast<std::int64_t>(source.size()));
       pair_ptr.push_back(static_cast<std::int64_t>(pairs.size()));
     }
     auto block = head(name, CDRZOO_BLOCK_GRAPHS, ids, Toy::kNodeFeatures);
-    finish(block, {part(CDRZOO_PART_NODEPTR, make_array(arena_, CDRZOO_I64, node_ptr)),
-                   part(CDRZOO_PART_NODEFEAT, make_array(arena_, CDRZOO_F32, nodes, Toy::kNodeFeatures)),
-                   part(CDRZOO_PART_EDGEPTR, make_array(arena_, CDRZOO_I64, edge_ptr)),
-                   part(CDRZOO_PART_EDGESRC, make_array(arena_, CDRZOO_I32, source)),
-                   part(CDRZOO_PART_EDGEDST, make_array(arena_, CDRZOO_I32, destination)),
-                   part(CDRZOO_PART_EDGEFEAT, make_array(arena_, CDRZOO_F32, edges, Toy::kEdgeFeatures)),
-                   part(CDRZOO_PART_PAIRPTR, make_array(arena_, CDRZOO_I64, pair_ptr)),
-                   part(CDRZOO_PART_PAIRFEAT, make_array(arena_, CDRZOO_F32, pairs, 1))});
+    finish(block,
+           {part(CDRZOO_PART_NODEPTR, make_array(arena_, CDRZOO_I64, node_ptr)),
+            part(CDRZOO_PART_NODEFEAT, make_array(arena_, CDRZOO_F32, nodes, Toy::kNodeFeatures)),
+            part(CDRZOO_PART_EDGEPTR, make_array(arena_, CDRZOO_I64, edge_ptr)),
+            part(CDRZOO_PART_EDGESRC, make_array(arena_, CDRZOO_I32, source)),
+            part(CDRZOO_PART_EDGEDST, make_array(arena_, CDRZOO_I32, destination)),
+            part(CDRZOO_PART_EDGEFEAT, make_array(arena_, CDRZOO_F32, edges, adjacency ? 1 : Toy::kEdgeFeatures)),
+            part(CDRZOO_PART_PAIRPTR, make_array(arena_, CDRZOO_I64, pair_ptr)),
+            part(CDRZOO_PART_PAIRFEAT, make_array(arena_, CDRZOO_F32, pairs, 1))});
     return block;
   }
 

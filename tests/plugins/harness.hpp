@@ -345,6 +345,7 @@ struct Param {
   std::vector<std::int64_t> list;
 };
 inline Param integer(std::string key, std::int64_t v) { return {std::move(key), CDRZOO_VALUE_INT, v, 0, "", {}}; }
+inline Param flag(std::string key, bool v) { return {std::move(key), CDRZOO_VALUE_BOOL, v ? 1 : 0, 0, "", {}}; }
 inline Param real(std::string key, double v) { return {std::move(key), CDRZOO_VALUE_REAL, 0, v, "", {}}; }
 inline Param choice(std::string key, std::string v) {
   return {std::move(key), CDRZOO_VALUE_STR, 0, 0, std::move(v), {}};

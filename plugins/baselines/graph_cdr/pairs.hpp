@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Views as DeepCDR and PANCDR see them, and what their early stopping watches.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cdrzoo/torch.hpp>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "molecules.hpp"
+
+namespace cdrzoo::graph_cdr {
+
+inline constexpr const char* kExpression = "expression";
+inline constexpr const char* kGraph = "graph_deepcdr";
+inline constexpr std::int64_t kPadded = 100;  // atoms of a drug in the published models
+inline constexpr int kGraphLayers = 4;
+inline constexpr std::int64_t kPairsPerChunk = 1024;  // of a prediction: bounds the memory, gives cancellation a chance
+
+/// A view: unique samples and drugs once, in the order of their first use, and pairs as indices into them.
+struct Rows {
+  std::vector<torch::Tensor> blocks;  ///< f32 [samples, width] on the device, in the order of the names asked for
+  std::vector<std::int64_t> sample_key, drug_key;
+  Molecules molecules;
+  sdk::Pairs pairs;  ///< on the device; only rows with an observed target, where there are labels
+
+  Rows(const sdk::View& view, const std::vector<std::string>& names, torch::Device device)
+      : Rows(view, names, device, observed_pairs(view)) {}
+  [[nodiscard]] std::int64_t size() const { return pairs.sample.size(0); }
+  /// f32 [n]
+  [[nodiscard]] torch::Tensor y() const { return pairs.target.squeeze(/*dim=*/1); }
+
+ private:
+  Rows(const sdk::View& view, const std::vector<std::string>& names, torch::Device device, sdk::Pairs on_cpu)
+      : Rows(view, names, device, on_cpu, sdk::renumber_by_first_use(on_cpu.sample, view.samples().size()),
+             sdk::renumber_by_first_use(on_cpu.drug, view.drugs().size())) {}
+  Rows(const sdk::View& view, const std::vector<std::string>& names, torch::Device device, const sdk::Pairs& on_cpu,
+       const torch::Tensor& samples, const torch::Tensor& drugs)
+      : sample_key(keys_of(view.samples(), samples)),
+        drug_key(keys_of(view.drugs(), drugs)),
+        molecules(sdk::graphs_of(view.drugs().graphs(kGraph)).select(drugs), kGraphLayers, kPadded) {
+    for (const std::string& name : names) {
+      blocks.push_back(sdk::floats_of(view.samples().dense(name)).index_select(0, samples).to(device));
+    }
+    pairs = {on_cpu.sample.to(device), on_cpu.drug.to(device),
+             on_cpu.target.defined() ? on_cpu.target.to(device) : on_cpu.target};
+  }
+  [[nodiscard]] static sdk::Pairs observed_pairs(const sdk::View& view) {
+    sdk::Pairs pairs = sdk::pairs_of(view);
+    if (!view.labelled() || !view.has_target_mask()) return pairs;
+    return pairs.select(sdk::borrow(view.target_mask()).select(/*dim=*/1, 0).nonzero().squeeze(/*dim=*/1));
+  }
+  [[nodiscard]] static std::vector<std::int64_t> keys_of(const sdk::Entities& entities, const torch::Tensor& order) {
+    const auto keys = entities.keys();
+    std::vector<std::int64_t> out;
+    for (std::int64_t i = 0; i < order.size(0); ++i) out.push_back(keys[order[i].item<std::int64_t>()]);
+    return out;
+  }
+};
+
+/// The unit of the network's output: the deviation of the training responses about their mean. Labels and the variant
+/// "reference" stay as they are.
+struct TargetUnit {
+  double mean = 0, scale = 1;
+
+  static TargetUnit of(const torch::Tensor& y) {
+    const torch::Tensor values = y.to(torch::kFloat64);
+    const double deviation = values.std(/*unbiased=*/false).item<double>();
+    return {values.mean().item<double>(), deviation > 1e-12 ? deviation : 1.0};
+  }
+  [[nodiscard]] torch::Tensor to_network(const torch::Tensor& y) const { return (y - mean) / scale; }
+  [[nodiscard]] torch::Tensor from_network(const torch::Tensor& f) const { return f * scale + mean; }
+  void save(sdk::StateWriter& state) const {
+    state.scalar("target_mean", mean);
+    state.scalar("target_scale", scale);
+  }
+  void load(const sdk::StateReader& state) {
+    mean = state.scalar<double>("target_mean");
+    scale = state.scalar<double>("target_scale");
+  }
+};
+
+/// Correlation of two vectors; 0 where either is constant.
+[[nodiscard]] inline double pearson(const torch::Tensor& a, const torch::Tensor& b) {
+  const torch::Tensor x = a.to(torch::kFloat64) - a.to(torch::kFloat64).mean();
+  const torch::Tensor y = b.to(torch::kFloat64) - b.to(torch::kFloat64).mean();
+  const double norm = std::sqrt(x.square().sum().item<double>() * y.square().sum().item<double>());
+  return norm > 0 ? (x * y).sum().item<double>() / norm : 0.0;
+}
+
+/// Share of pairs of a positive and a negative in which the positive has the higher score; ties count half.
+[[nodiscard]] inline double auroc(const torch::Tensor& scores, const torch::Tensor& labels) {
+  const torch::Tensor s = scores.to(torch::kCPU, torch::kFloat64);
+  const torch::Tensor positive = s.masked_select(labels.to(torch::kCPU) > 0.5);
+  const torch::Tensor negative = std::get<0>(s.masked_select(labels.to(torch::kCPU) <= 0.5).sort());
+  const torch::Tensor below = torch::searchsorted(negative, positive, /*out_int32=*/false, /*right=*/false);
+  const torch::Tensor not_above = torch::searchsorted(negative, positive, /*out_int32=*/false, /*right=*/true);
+  return 0.5 * (below + not_above).to(torch::kFloat64).sum().item<double>() /
+         (static_cast<double>(positive.size(0)) * static_cast<double>(negative.size(0)));
+}
+
+/// What early stopping watches, as a loss: minus AUROC for labels; the squared error of responses, in the variant
+/// "reference" minus Pearson's r. Where these have no value (one class, one response), the loss of the outputs.
+class Watch {
+ public:
+  Watch(const torch::Tensor& y, bool binary, bool reference) : y_(y), binary_(binary) {
+    scored_ = (binary || reference) && y.size(0) > 1 && (y != y[0]).any().item<bool>();
+  }
+  [[nodiscard]] double loss(const torch::Tensor& outputs) const {
+    if (!torch::isfinite(outputs).all().item<bool>()) return std::nan("");
+    if (scored_) return binary_ ? -auroc(outputs, y_) : -pearson(outputs, y_);
+    return (binary_ ? torch::binary_cross_entropy_with_logits(outputs, y_) : (outputs - y_).square().mean())
+        .item<double>();
+  }
+
+ private:
+  torch::Tensor y_;
+  bool binary_, scored_ = false;
+};
+
+/// f(first, n) over chunks of rows, asking for cancellation; the results one after the other.
+template <class F>
+[[nodiscard]] torch::Tensor in_chunks(const sdk::Context& context, std::int64_t n_rows, std::int64_t per_chunk,
+                                      const F& f) {
+  std::vector<torch::Tensor> chunks;
+  for (std::int64_t first = 0; first < n_rows; first += per_chunk) {
+    context.check_cancelled();
+    chunks.push_back(f(first, std::min(per_chunk, n_rows - first)));
+  }
+  return torch::cat(chunks);
+}
+
+/// \throws Error unless there are labels, all finite.
+inline void check_targets(const Rows& train) {
+  if (train.size() == 0) throw sdk::Error(CDRZOO_E_DATA, "there are no labelled training rows");
+  if (!torch::isfinite(train.pairs.target).all().item<bool>()) {
+    throw sdk::Error(CDRZOO_E_DATA, "a training target is not finite");
+  }
+}
+
+/// \throws Error unless the problem is one of a single response or label.
+inline void check_problem(const sdk::Problem& problem, const char* model) {
+  if (problem.task != sdk::Task::regression && problem.task != sdk::Task::binary) {
+    throw sdk::Error(CDRZOO_E_UNSUPPORTED, std::string(model) + " knows the tasks regression and binary");
+  }
+  if (problem.n_targets != 1) {
+    throw sdk::Error(CDRZOO_E_UNSUPPORTED,
+                     std::string(model) + " has one target, the problem has " + std::to_string(problem.n_targets));
+  }
+}
+
+}  // namespace cdrzoo::graph_cdr
