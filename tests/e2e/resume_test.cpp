@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -93,6 +95,12 @@ class Workplace {
     }
     return n;
   }
+  /// Cells that are there, finished.
+  [[nodiscard]] std::size_t cells(const std::string& store_name) const {
+    const fs::path folder = store(store_name) / "cells";
+    if (!fs::exists(folder)) return 0;
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+  }
   [[nodiscard]] bool no_processes(const std::string& store_name) const {
     for (int i = 0; i < 200; ++i) {
       if (processes(store_name) == 0) return true;
@@ -139,20 +147,21 @@ std::set<std::string> temporaries(const fs::path& root) {
 
 TEST_CASE("a run that is killed again and again ends with the results of an undisturbed one") {
   const Workplace place(30);
-  const auto start = std::chrono::steady_clock::now();
   CHECK(wait_for(place.start("undisturbed")).exit_code == 1);  // the crashing model
-  const std::chrono::duration<double, std::milli> undisturbed_ms = std::chrono::steady_clock::now() - start;
   const auto expected = contents(place.store("undisturbed"));
   REQUIRE(expected.size() == 15);
 
   std::mt19937 random(20240501);
-  // In parts of an undisturbed run, so that a fast machine is interrupted as often as a slow one.
-  std::uniform_real_distribution<double> delay(0.02, 0.2);
+  std::uniform_int_distribution<int> new_cells(0, 1);
+  std::uniform_int_distribution<int> delay_ms(0, 40);
   std::map<std::string, std::string> before;
   int killed = 0;
   for (int round = 0; round < 12; ++round) {
     const pid_t runner = place.start("killed");
-    sleep_ms(static_cast<int>(delay(random) * undisturbed_ms.count()));
+    // By what it has done, not by the clock, so that a fast or busy machine is interrupted as often as another.
+    const std::size_t cells = std::min(expected.size(), before.size() + static_cast<std::size_t>(new_cells(random)));
+    for (int i = 0; i < 10000 && place.cells("killed") < cells; ++i) sleep_ms(1);
+    sleep_ms(delay_ms(random));
     ::kill(runner, SIGKILL);
     killed += wait_for(runner).signal == SIGKILL ? 1 : 0;
     CHECK(place.no_processes("killed"));  // the workers die with their runner
