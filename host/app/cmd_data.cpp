@@ -103,10 +103,11 @@ int build(const Words& words) {
   const auto lost_file = (*values)["lost"].as<std::string>();
   // The HDF5 library can crash on damaged files of other programs; that must end as one sentence.
   const std::string fragile = hdf5_sources(recipe);
-  const ChildTask task{"building " + output.string(), fragile.empty()
-                                                          ? "the build of " + recipe_file.string() + " crashed"
-                                                          : fragile + " below " + (from.empty() ? "." : from.string()) +
-                                                                " is damaged: the HDF5 library crashes or hangs on it"};
+  const ChildTask task{"building " + output.string(),
+                       fragile.empty()
+                           ? "a source of " + recipe_file.string() + " is damaged: reading it crashes or hangs"
+                           : fragile + " below " + (from.empty() ? "." : from.string()) +
+                                 " is damaged: the HDF5 library crashes or hangs on it"};
   std::cout << run_in_child(task, [&] { return build_file(recipe, from, output, lost_file); });
   return kExitOk;
 }

@@ -1,28 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "import/build_report.hpp"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "base/error.hpp"
+#include "base/files.hpp"
 
 namespace cdrzoo {
 
 void BuildReport::write_lost(const std::filesystem::path& file) const {
-  std::ofstream out(file, std::ios::binary);
-  out << "source\tkind\tname\treason\trows\n";
+  std::string text = "source\tkind\tname\treason\trows\n";
   for (const auto& [what, rows] : lost_) {
     const auto& [source, kind, name, reason] = what;
-    out << source << '\t' << kind << '\t' << name << '\t' << reason << '\t' << rows << '\n';
+    text.append(source).append("\t").append(kind).append("\t").append(name).append("\t").append(reason);
+    text.append("\t").append(std::to_string(rows)).append("\n");
   }
-  out.close();
-  if (!out) throw IoError("cannot write " + file.string() + ": " + std::strerror(errno));
-}
-
-std::string count_of(std::size_t n, const char* one, const char* many) {
-  return std::to_string(n) + " " + (n == 1 ? one : many);
+  write_file_atomically(file, text);
 }
 
 std::string some_of(const std::set<std::string>& names) {

@@ -25,7 +25,7 @@ class BuildReport {
 
   [[nodiscard]] const std::vector<std::string>& steps() const { return steps_; }
   [[nodiscard]] std::vector<std::string>& steps() { return steps_; }
-  /// TSV: source, kind, name, reason, rows; sorted. \throws IoError
+  /// TSV: source, kind, name, reason, rows; sorted. The file is there as a whole or not at all. \throws IoError
   void write_lost(const std::filesystem::path& file) const;
   [[nodiscard]] std::size_t lost() const { return lost_.size(); }
 
@@ -35,7 +35,10 @@ class BuildReport {
 };
 
 /// "1 row", "2 rows".
-[[nodiscard]] std::string count_of(std::size_t n, const char* one, const char* many);
+template <typename Count>
+[[nodiscard]] std::string count_of(Count n, const char* one, const char* many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
+}
 /// The first few of a set of names, for a sentence.
 [[nodiscard]] std::string some_of(const std::set<std::string>& names);
 /// Shortest text of a number, without a trailing ".0".

@@ -67,7 +67,11 @@ class Builder {
     } else {
       combine();
     }
-    if (out_.genes.empty()) throw DataError("recipe " + recipe_.path.string() + ": the domains have no gene in common");
+    if (out_.genes.empty()) {
+      throw DataError("recipe " + recipe_.path.string() + ": " +
+                      (recipe_.genes.panel ? "no gene of the panel " + recipe_.genes.panel->file + " is in every domain"
+                                           : "the domains have no gene in common"));
+    }
     const float absent = static_cast<float>(recipe_.genes.absent.value_or(0.0));
     for (auto& domain : domains_) domain.select_genes(out_.genes, absent);
   }

@@ -14,6 +14,7 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/random.hpp"
+#include "import/build_report.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -34,10 +35,6 @@ std::string listed(const std::map<std::string, std::int64_t>& counts) {
   }
   if (order.size() > kShown) out += ", and " + std::to_string(order.size() - kShown) + " more";
   return out;
-}
-
-std::string count_of(std::int64_t n, const char* one, const char* many) {
-  return std::to_string(n) + " " + (n == 1 ? one : many);
 }
 
 /// Words of annotation files for "not known". L1000 files write -666.
@@ -621,8 +618,7 @@ class Importer {
     }
     if (!without_control_.empty()) {
       say("dropped " + count_of(total(without_control_), "sample", "samples") + " of " +
-          count_of(static_cast<std::int64_t>(without_control_.size()), "context", "contexts") +
-          " without a control: " + listed(without_control_));
+          count_of(without_control_.size(), "context", "contexts") + " without a control: " + listed(without_control_));
     }
     if (thin_conditions_ > 0) {
       say("dropped " + count_of(thin_conditions_, "condition", "conditions") + " (" +
@@ -638,13 +634,12 @@ class Importer {
     say(count_of(total(controls), "control", "controls") + " and " +
         count_of(treated, "treated sample", "treated samples") + " of " + file + ": " +
         count_of(conditions, "condition", "conditions") + " (" + std::to_string(conditions - doubles) + " single, " +
-        std::to_string(doubles) + " double) in " +
-        count_of(static_cast<std::int64_t>(context_name_.size()), "context", "contexts"));
+        std::to_string(doubles) + " double) in " + count_of(context_name_.size(), "context", "contexts"));
     say("controls per context: " + listed(controls));
     std::set<std::string> used;
     for (const auto& c : condition_) used.insert(c.context);
     if (used.size() < context_name_.size()) {
-      say(count_of(static_cast<std::int64_t>(context_name_.size() - used.size()), "context has", "contexts have") +
+      say(count_of(context_name_.size() - used.size(), "context has", "contexts have") +
           " controls only; kept as samples");
     }
     if (rule_.level == PerturbationRule::Level::condition) {

@@ -28,21 +28,19 @@ fs::path checker_program() {
                 " (a complete installation has both)");
 }
 
-/// A file that is removed in the end.
-class ScratchFile {
+/// A folder that is removed in the end, with whatever a plugin that crashed has left in it.
+class ScratchFolder {
  public:
-  ScratchFile() {
+  ScratchFolder() {
     std::string pattern = (fs::temp_directory_path() / "cdrzoo-verify-XXXXXX").string();
-    const int fd = mkstemp(pattern.data());
-    if (fd < 0) throw IoError("cannot make a file like " + pattern);
-    close(fd);
+    if (mkdtemp(pattern.data()) == nullptr) throw IoError("cannot make a folder like " + pattern);
     path_ = pattern;
   }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-  ~ScratchFile() {
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder() {
     std::error_code ignored;
-    fs::remove(path_, ignored);
+    fs::remove_all(path_, ignored);
   }
   [[nodiscard]] const fs::path& path() const { return path_; }
 
@@ -56,16 +54,18 @@ std::string first_line(const std::string& text) {
 }
 
 void run_check(const fs::path& plugin, const Check& check, double timeout_s, Result& result) {
-  const ScratchFile file;
+  const ScratchFolder scratch;
+  const fs::path verdicts = scratch.path() / "verdicts.jsonl";
   const auto start = std::chrono::steady_clock::now();
   // The budget of every check is one thread; libraries learn it as they do from the runner.
   const auto child = run_process(
-      {checker_program().string(), plugin.string(), result.model, result.check, file.path().string()}, timeout_s,
-      {"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"});
+      {checker_program().string(), plugin.string(), result.model, result.check, verdicts.string()}, timeout_s,
+      {"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "OMP_WAIT_POLICY=passive",
+       "TMPDIR=" + scratch.path().string()});
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   std::string step;
-  std::ifstream lines(file.path());
+  std::ifstream lines(verdicts);
   for (std::string line; std::getline(lines, line);) {
     const auto object = nlohmann::json::parse(line, nullptr, false);
     if (!object.is_object()) continue;

@@ -396,12 +396,6 @@ TEST_CASE("the response classifier learns as the reference's does, the encoder's
   }
 }
 
-TEST_CASE("the area under the curve counts pairs, ties half") {
-  CHECK_THAT(auroc({0.1F, 0.4F, 0.35F, 0.8F}, {0, 0, 1, 1}), WithinAbs(0.75, 1e-12));
-  CHECK_THAT(auroc({1, 1, 1}, {0, 1, 1}), WithinAbs(0.5, 1e-12));
-  CHECK(std::isnan(auroc({1, 2}, {1, 1})));
-}
-
 TEST_CASE("a drug stops when its best epoch lies further back than the patience of its stage") {
   StopRule rule(2, /*as_reference=*/false);
   CHECK(rule.update(0.4));

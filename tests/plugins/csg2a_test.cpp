@@ -177,6 +177,14 @@ TEST_CASE("CSG2A predicts treated profiles from controls, drugs and doses") {
   CHECK(model.info().embed_dim_drug == kGenes);
 }
 
+TEST_CASE("CSG2A refuses rows without a dose instead of taking them for one condition") {
+  Table table = profiles(20, 6);
+  table.dose[3] = std::nanf("");
+  const View train(table);
+  Model model("csg2a", "baseline.csg2a_expression", table, expression_params(1), CDRZOO_TASK_EXPRESSION);
+  CHECK_THROWS_WITH(model.fit(train), contains("needs the dose and the time of every row"));
+}
+
 TEST_CASE("The same seed gives the same CSG2A bit for bit, another seed another one") {
   const Table table = world(20, 8);
   const View train(table);

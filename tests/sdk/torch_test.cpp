@@ -350,3 +350,10 @@ TEST_CASE("golden weights arrive in a module unchanged", "[torch][golden]") {
   }
   FAIL("no weight matrix in the file");
 }
+
+TEST_CASE("the area under the curve counts pairs, ties half, and is NaN where it means nothing") {
+  CHECK(sdk::auroc({0.1F, 0.4F, 0.35F, 0.8F}, {0, 0, 1, 1}) == 0.75);
+  CHECK(sdk::auroc({1, 1, 1}, {0, 1, 1}) == 0.5);
+  CHECK(std::isnan(sdk::auroc({1, 2}, {1, 1})));
+  CHECK(std::isnan(sdk::auroc({1, std::nanf("")}, {0, 1})));  // a training that diverged
+}

@@ -12,28 +12,6 @@
 
 namespace cdrzoo::codeae {
 
-double auroc(const std::vector<float>& scores, const std::vector<float>& labels) {
-  std::vector<std::size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
-  double below = 0;  // negatives with a smaller score
-  double wins = 0;   // pairs of a positive and a smaller negative, ties half
-  double positives = 0;
-  for (std::size_t i = 0; i < order.size();) {
-    double tied_positives = 0;
-    double tied_negatives = 0;
-    std::size_t j = i;
-    for (; j < order.size() && scores[order[j]] == scores[order[i]]; ++j) {
-      (labels[order[j]] > 0.5F ? tied_positives : tied_negatives) += 1;
-    }
-    wins += tied_positives * (below + 0.5 * tied_negatives);
-    below += tied_negatives;
-    positives += tied_positives;
-    i = j;
-  }
-  return wins / (positives * below);
-}
-
 torch::Tensor trunk(Perceptron encoder, const torch::Tensor& input, std::int64_t own_layers, bool norm) {
   const auto& layers = encoder->layers();
   const std::size_t n_shared = layers.size() - static_cast<std::size_t>(own_layers);
@@ -201,7 +179,7 @@ torch::Tensor response_loss(const torch::Tensor& output, const Padded& batch, bo
 double validation_metric(const float* outputs, const DrugRows& rows, bool binary) {
   const std::vector<float> scores(outputs, outputs + rows.valid.size());
   if (binary) {
-    const double area = auroc(scores, rows.valid_y);
+    const double area = sdk::auroc(scores, rows.valid_y);
     if (std::isfinite(area)) return area;
   }
   double sum = 0;

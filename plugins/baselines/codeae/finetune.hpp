@@ -70,9 +70,6 @@ class StopRule {
   double best_ = -std::numeric_limits<double>::infinity();
 };
 
-/// Area under the receiver operating characteristic, ties counted half; NaN where one class is missing.
-[[nodiscard]] double auroc(const std::vector<float>& scores, const std::vector<float>& labels);
-
 /// The activations that enter the encoder's last \p own_layers layers, f32 [n, .]; none = the code itself.
 [[nodiscard]] torch::Tensor trunk(Perceptron encoder, const torch::Tensor& x, std::int64_t own_layers, bool norm);
 

@@ -69,6 +69,9 @@ struct Rows {
         keep(cell), keep(drug), keep(doses), keep(times), keep(target);
       }
     }
+    if (!(torch::isfinite(doses).all() & torch::isfinite(times).all()).item<bool>()) {
+      throw sdk::Error(CDRZOO_E_DATA, "CSG2A needs the dose and the time of every row; at least one is not known");
+    }
     sdk::order_by_first_use(basal, cell);
     drugs = drugs.select(sdk::renumber_by_first_use(drug, drugs.size()));
     number_conditions(drug, doses, times);

@@ -107,16 +107,17 @@ class DeepCdrModel final : public sdk::Model {
       }
       const double train_loss = sum.item<double>() / static_cast<double>(batches.per_epoch());
       if (!std::isfinite(train_loss)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
-      double watched = 0;
-      const bool watch = valid && ((epoch + 1) * batches.per_epoch() >= options_.min_steps || epoch + 1 == n_epochs);
-      if (watch) {
-        const torch::NoGradGuard no_grad;
-        watched =
-            graph_cdr::Watch(unit_.to_network(valid->y()), binary_, options_.reference).loss(outputs(context, *valid));
+      const auto done = static_cast<std::uint64_t>(epoch + 1);
+      const auto total = static_cast<std::uint64_t>(n_epochs);
+      if (!valid || ((epoch + 1) * batches.per_epoch() < options_.min_steps && epoch + 1 != n_epochs)) {
+        context.progress("epochs", done, total, {{"train_loss", train_loss}});
+        continue;
       }
-      context.progress("epochs", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(n_epochs),
-                       {{"train_loss", train_loss}, {"valid_loss", watched}});
-      if (watch && stop.update(watched, *net_)) break;
+      const torch::NoGradGuard no_grad;
+      const graph_cdr::Watch watch(unit_.to_network(valid->y()), binary_, options_.reference);
+      const double valid_loss = watch.loss(outputs(context, *valid));
+      context.progress("epochs", done, total, {{"train_loss", train_loss}, {"valid_loss", valid_loss}});
+      if (stop.update(valid_loss, *net_)) break;
     }
     if (valid) stop.restore(*net_);
     net_->eval();

@@ -27,7 +27,7 @@ struct Rows {
   sdk::Pairs pairs;  ///< on the device; only rows with an observed target, where there are labels
 
   Rows(const sdk::View& view, const std::vector<std::string>& names, torch::Device device)
-      : Rows(view, names, device, observed_pairs(view)) {}
+      : Rows(view, names, device, sdk::observed_pairs_of(view)) {}
   [[nodiscard]] std::int64_t size() const { return pairs.sample.size(0); }
   /// f32 [n]
   [[nodiscard]] torch::Tensor y() const { return pairs.target.squeeze(/*dim=*/1); }
@@ -46,11 +46,6 @@ struct Rows {
     }
     pairs = {on_cpu.sample.to(device), on_cpu.drug.to(device),
              on_cpu.target.defined() ? on_cpu.target.to(device) : on_cpu.target};
-  }
-  [[nodiscard]] static sdk::Pairs observed_pairs(const sdk::View& view) {
-    sdk::Pairs pairs = sdk::pairs_of(view);
-    if (!view.labelled() || !view.has_target_mask()) return pairs;
-    return pairs.select(sdk::borrow(view.target_mask()).select(/*dim=*/1, 0).nonzero().squeeze(/*dim=*/1));
   }
   [[nodiscard]] static std::vector<std::int64_t> keys_of(const sdk::Entities& entities, const torch::Tensor& order) {
     const auto keys = entities.keys();
@@ -90,17 +85,6 @@ struct TargetUnit {
   return norm > 0 ? (x * y).sum().item<double>() / norm : 0.0;
 }
 
-/// Share of pairs of a positive and a negative in which the positive has the higher score; ties count half.
-[[nodiscard]] inline double auroc(const torch::Tensor& scores, const torch::Tensor& labels) {
-  const torch::Tensor s = scores.to(torch::kCPU, torch::kFloat64);
-  const torch::Tensor positive = s.masked_select(labels.to(torch::kCPU) > 0.5);
-  const torch::Tensor negative = std::get<0>(s.masked_select(labels.to(torch::kCPU) <= 0.5).sort());
-  const torch::Tensor below = torch::searchsorted(negative, positive, /*out_int32=*/false, /*right=*/false);
-  const torch::Tensor not_above = torch::searchsorted(negative, positive, /*out_int32=*/false, /*right=*/true);
-  return 0.5 * (below + not_above).to(torch::kFloat64).sum().item<double>() /
-         (static_cast<double>(positive.size(0)) * static_cast<double>(negative.size(0)));
-}
-
 /// What early stopping watches, as a loss: minus AUROC for labels; the squared error of responses, in the variant
 /// "reference" minus Pearson's r. Where these have no value (one class, one response), the loss of the outputs.
 class Watch {
@@ -110,12 +94,17 @@ class Watch {
   }
   [[nodiscard]] double loss(const torch::Tensor& outputs) const {
     if (!torch::isfinite(outputs).all().item<bool>()) return std::nan("");
-    if (scored_) return binary_ ? -auroc(outputs, y_) : -pearson(outputs, y_);
+    if (scored_) return binary_ ? -sdk::auroc(floats(outputs), floats(y_)) : -pearson(outputs, y_);
     return (binary_ ? torch::binary_cross_entropy_with_logits(outputs, y_) : (outputs - y_).square().mean())
         .item<double>();
   }
 
  private:
+  [[nodiscard]] static std::vector<float> floats(const torch::Tensor& t) {
+    const torch::Tensor flat = t.to(torch::kCPU, torch::kFloat32).contiguous();
+    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
+  }
+
   torch::Tensor y_;
   bool binary_, scored_ = false;
 };

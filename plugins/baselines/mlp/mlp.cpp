@@ -35,10 +35,7 @@ struct Rows {
   Rows(const sdk::View& view, torch::Device device)
       : expression(sdk::floats_of(view.samples().dense(kExpression), device)),
         fingerprint(sdk::floats_of(view.drugs().dense(kMorgan), device)),
-        pairs(sdk::pairs_of(view, device)) {
-    if (view.labelled() && view.has_target_mask()) {
-      pairs = pairs.select(sdk::borrow(view.target_mask()).select(/*dim=*/1, 0).nonzero().squeeze(/*dim=*/1));
-    }
+        pairs(sdk::observed_pairs_of(view, device)) {
     sdk::order_by_first_use(expression, pairs.sample);
     sdk::order_by_first_use(fingerprint, pairs.drug);
   }

@@ -18,6 +18,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cdrzoo/plugin.hpp>
 #include <cmath>
 #include <cstdint>
@@ -265,6 +266,14 @@ struct Pairs {
   if (view.has(Column::drug)) pairs.drug = index_of(view.drug()).to(device);
   if (view.labelled()) pairs.target = borrow(view.target()).to(device);
   return pairs;
+}
+
+/// The same, only the rows whose target is observed (problems of one target).
+[[nodiscard]] inline Pairs observed_pairs_of(const View& view, torch::Device device = torch::kCPU) {
+  Pairs pairs = pairs_of(view, device);
+  if (!view.labelled() || !view.has_target_mask()) return pairs;
+  const torch::Tensor observed = borrow(view.target_mask()).select(/*dim=*/1, 0).nonzero().squeeze(/*dim=*/1);
+  return pairs.select(observed.to(device));
 }
 
 // ---- entities in the order and number in which rows use them
@@ -558,6 +567,33 @@ inline void load_module(const StateReader& state, torch::nn::Module& module, con
 
 // ---- early stopping
 // -----------------------------------------------------------------------------------------------------
+
+/// Area under the receiver operating characteristic of scores for labels 0 and 1, ties counted half: what models watch
+/// that choose an epoch by it. NaN where one class is missing or a score is not finite.
+[[nodiscard]] inline double auroc(const std::vector<float>& scores, const std::vector<float>& labels) {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  std::vector<std::size_t> order(scores.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (!std::isfinite(scores[i])) return kNone;
+    order[i] = i;
+  }
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
+  double below = 0;  // negatives with a smaller score
+  double wins = 0;   // pairs of a positive and a smaller negative, ties half
+  double positives = 0;
+  for (std::size_t i = 0; i < order.size();) {
+    double tied_positives = 0;
+    double tied_negatives = 0;
+    std::size_t j = i;
+    for (; j < order.size() && scores[order[j]] == scores[order[i]]; ++j)
+      (labels[order[j]] > 0.5F ? tied_positives : tied_negatives) += 1;
+    wins += tied_positives * (below + 0.5 * tied_negatives);
+    below += tied_negatives;
+    positives += tied_positives;
+    i = j;
+  }
+  return positives > 0 && below > 0 ? wins / (positives * below) : kNone;
+}
 
 /// Watches a loss (smaller is better) and keeps the best weights.
 ///

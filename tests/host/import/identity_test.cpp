@@ -158,6 +158,13 @@ TEST_CASE("A panel keeps its genes in its order") {
   }
 }
 
+TEST_CASE("A panel of genes that no domain has is refused by its name") {
+  Workshop w;
+  w.files["panel.csv"] = "gene\nNOPE\n";
+  w.edit("[drugs]", "[genes]\npanel = { file = \"panel.csv\", column = \"gene\" }\n[drugs]");
+  CHECK_THAT(w.complaint(), contains("no gene of the panel panel.csv is in every domain"));
+}
+
 TEST_CASE("A panel may be gene sets") {
   Workshop w;
   w.files["sets.gmt"] = "ONE\tnote\tG3\tG1\nTWO\tnote\tG1\tG9\nTHREE\tnote\tG2\n";
