@@ -369,6 +369,8 @@ const std::vector<std::string>& split_kinds() {
   return kinds;
 }
 
+bool is_perturbation_kind(const std::string& kind) { return kind.rfind("unseen_", 0) == 0; }
+
 void check_spec(const SplitSpec& spec) {
   if (!contains(split_kinds(), spec.kind)) {
     std::string known;

@@ -12,7 +12,9 @@ namespace cdrzoo {
 
 /// What is unseen in the test rows (protocol 2).
 struct SplitSpec {
-  std::string kind;  ///< lpo | lco | ldo | lto | lso | lcdo | pairs811 | transfer | file
+  /// lpo | lco | ldo | lto | lso | lcdo | pairs811 | transfer | file; of perturbation profiles (task expression):
+  /// unseen_context | unseen_perturbation | unseen_pair | unseen_combination | file
+  std::string kind;
   int folds = 5;
   int repeats = 1;
   std::uint64_t seed = 0;
@@ -23,9 +25,16 @@ struct SplitSpec {
   /// transfer: the unlabelled pool also holds the test samples; such runs are ranked separately
   bool transductive = false;
   std::filesystem::path file;  ///< kind == "file": a split file (.json) or a table of parts (.csv) to use as it is
+  /// unseen_combination: how many of a tested double's two perturbations are trained on alone: 2, 1 or 0; -1 = any
+  int singles_seen = -1;
+  std::vector<std::string> contexts;  ///< perturbations: only these contexts take part; empty = all
+  /// perturbations: references of a query row at most (run/references.hpp); 0 = 8 where every condition has one row,
+  /// else 1
+  int references = 0;
 };
 
-/// Row indices (into Dataset::responses) of one fold, each sorted ascending.
+/// Row indices of one fold, into Dataset::responses or, where the split is of perturbations, into
+/// Dataset::perturbations; each sorted ascending.
 struct Fold {
   int repeat = 0;
   int fold = 0;
@@ -35,6 +44,9 @@ struct Fold {
   std::vector<std::int32_t> early_stop;
   std::vector<std::int32_t> validation;  ///< for thresholds and model selection by the host; never in train
   std::vector<std::int32_t> test;
+  /// Perturbations: measured profiles that a model may be given as features of a query, beside those of train. In no
+  /// other part: nobody trains on them and nobody is tested on them.
+  std::vector<std::int32_t> references;
   std::vector<std::int32_t>
       unlabelled_samples;              ///< indices into Dataset::samples: the unlabelled pool of the target domain
   std::int64_t n_discarded = 0;        ///< usable records in no part of this fold
@@ -48,8 +60,12 @@ struct Fold {
 /// All folds of a data set under one spec, with everything needed to reproduce them elsewhere.
 struct Split {
   SplitSpec spec;
-  std::string data_hash;   ///< of the data set that it indexes
-  std::string group_type;  ///< "pair" | "sample" | "drug" | "tissue" | "scaffold" | "sample x drug"
+  /// Its rows are those of Dataset::perturbations (task expression), else of Dataset::responses.
+  bool of_perturbations = false;
+  std::string data_hash;  ///< of the records or of the perturbation rows that it indexes
+  /// "pair" | "sample" | "drug" | "tissue" | "scaffold" | "sample x drug"; of perturbations "context" |
+  /// "perturbation" | "context x perturbation" | "combination" | "condition"
+  std::string group_type;
   /// By repeat, then fold. lcdo: fold i * K + j tests the samples of block i on the drugs of block j.
   std::vector<Fold> folds;
   std::string hash;  ///< SHA-256 of the canonical JSON of all of the above (split_hash)
@@ -58,13 +74,16 @@ struct Split {
   [[nodiscard]] const Fold& at(int repeat, int fold) const;
 };
 
-/// Makes the split that the spec describes. \p labelled: rows that take part (those with a usable target).
+/// Makes the split that the spec describes. \p labelled: rows that take part (those with a usable target); rows of
+/// perturbations if the kind is one of theirs.
 /// \throws UsageError for an impossible spec; DataError when a fold would have < 10 test records or < 2 test groups.
 [[nodiscard]] Split make_split(const Dataset& dataset, const SplitSpec& spec,
                                const std::vector<std::int32_t>& labelled);
 
 /// Every kind that a spec may name, in the order of the protocol.
 [[nodiscard]] const std::vector<std::string>& split_kinds();
+/// Is it a kind of split of perturbation profiles (task expression)? "file" is one of both tasks.
+[[nodiscard]] bool is_perturbation_kind(const std::string& kind);
 /// \throws UsageError for a combination of keys that no data set can satisfy. make_split calls it first.
 void check_spec(const SplitSpec& spec);
 
