@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "store/condition_table.hpp"
+
 namespace cdrzoo {
 
 /// One row of a cell's predictions. `truth` is the host's; the plugin never saw it.
@@ -20,6 +22,8 @@ struct PredictionTable {
   std::vector<double> truth;
   std::vector<double> prediction;    ///< NaN where status is not "ok"
   std::vector<std::int32_t> status;  ///< CDRZOO_ROW_*
+  /// Task "expression": instead of the columns above, which are empty then. Made by collect_conditions().
+  std::optional<ConditionTable> conditions;
   [[nodiscard]] std::size_t size() const { return truth.size(); }
 };
 
