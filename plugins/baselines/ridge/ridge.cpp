@@ -4,7 +4,6 @@
 // Notation: z_s standardised expression of a sample; K_d = (1 - sharing) I + sharing T the kernel between drugs, T the
 // Tanimoto similarity of their fingerprints (1 everywhere without fingerprints); alpha the dual solution;
 // V = Z^T alpha [genes, drugs], so that W = V K_d and a new drug with similarities t has W_new = V (sharing t).
-#include <cblas.h>
 #include <cdrzoo/plugin.hpp>
 
 #include <algorithm>
@@ -26,18 +25,6 @@ constexpr double kTolerance = 1e-8;   // of the conjugate gradients; far below w
 constexpr int kMaxIterations = 2000;  // gdsc2_ccle takes about 50
 constexpr const char* kExpression = "expression";
 constexpr const char* kMorgan = "morgan";
-
-/// Holds OpenBLAS to the call's thread budget.
-class BlasThreads {
- public:
-  explicit BlasThreads(int threads) : before_(openblas_get_num_threads()) { openblas_set_num_threads(threads); }
-  ~BlasThreads() { openblas_set_num_threads(before_); }
-  BlasThreads(const BlasThreads&) = delete;
-  BlasThreads& operator=(const BlasThreads&) = delete;
-
- private:
-  int before_;
-};
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
@@ -113,7 +100,7 @@ class Ridge final : public sdk::Model {
   }
 
   void fit(sdk::Context& context, const sdk::FitData& data) override {
-    const BlasThreads threads(context.threads());
+    const ridge::BlasThreads threads(context.threads());
     const ridge::Pairs pairs = pairs_of(data.train);
     Matrix z = expression_of(data.train.samples(), n_genes_);
     scaler_ = ridge::fit_scaler(z);
@@ -141,7 +128,7 @@ class Ridge final : public sdk::Model {
   }
 
   void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
-    const BlasThreads threads(context.threads());
+    const ridge::BlasThreads threads(context.threads());
     if (query.n_obs() == 0) return;
     Matrix z = expression_of(query.samples(), n_genes_);
     ridge::standardise(z, scaler_);

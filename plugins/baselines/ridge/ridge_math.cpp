@@ -10,6 +10,10 @@
 
 namespace cdrzoo::ridge {
 
+BlasThreads::BlasThreads(int threads) : before_(openblas_get_num_threads()) { openblas_set_num_threads(threads); }
+
+BlasThreads::~BlasThreads() { openblas_set_num_threads(before_); }
+
 Matrix multiply(const Matrix& a, Op op_a, const Matrix& b, Op op_b) {
   const int m = op_a == Op::kPlain ? a.rows : a.cols;
   const int k = op_a == Op::kPlain ? a.cols : a.rows;

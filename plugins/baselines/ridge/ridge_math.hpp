@@ -28,6 +28,18 @@ struct Matrix {
   }
 };
 
+/// Holds OpenBLAS to a thread budget while it lives.
+class BlasThreads {
+ public:
+  explicit BlasThreads(int threads);
+  ~BlasThreads();
+  BlasThreads(const BlasThreads&) = delete;
+  BlasThreads& operator=(const BlasThreads&) = delete;
+
+ private:
+  int before_;
+};
+
 enum class Op { kPlain, kTransposed };
 
 /// a * b, each optionally transposed (BLAS dgemm).
