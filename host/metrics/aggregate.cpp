@@ -87,7 +87,11 @@ std::vector<MacroMean> macro_means(const std::vector<GroupScore>& groups, const 
       if (!usable(groups[g], own)) continue;
       values.push_back(own->value);
       macro.n += groups[g].n;
-      if (!own->flag.empty()) ++flags[own->flag];
+      for (std::size_t begin = 0; begin < own->flag.size();) {  // joined by ";"
+        const std::size_t end = std::min(own->flag.find(';', begin), own->flag.size());
+        ++flags[own->flag.substr(begin, end - begin)];
+        begin = end + 1;
+      }
       if (baseline.empty()) continue;
       const MetricValue* base = find(baseline[g], metric.name);
       if (!usable(baseline[g], base)) continue;

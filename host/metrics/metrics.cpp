@@ -263,6 +263,46 @@ MetricValue correlation(const char* name, const std::string& flag, Raw raw) {
   return {name, flag == "constant_pred" ? 0.0 : kNan, flag};
 }
 
+/// All but the costly one.
+std::vector<MetricValue> fast_metrics(ArrayView<double> truth, ArrayView<double> prediction, double train_mean) {
+  require_same_size(truth, prediction);
+  const bool finite = all_finite(truth) && all_finite(prediction);
+  const std::string flag = correlation_flag(truth, prediction);
+  const bool usable = finite && !truth.empty();
+  const std::string broken = !finite ? "non_finite" : truth.empty() ? "too_few_rows" : "";
+  const auto n = static_cast<double>(truth.size());
+
+  Sum squared;
+  Sum absolute;
+  Sum around_mean;
+  Sum around_train;
+  const double mean = mean_of(truth);
+  for (std::size_t i = 0; i < truth.size(); ++i) {
+    const double error = prediction[i] - truth[i];
+    squared.add(error * error);
+    absolute.add(std::fabs(error));
+    around_mean.add((truth[i] - mean) * (truth[i] - mean));
+    around_train.add((truth[i] - train_mean) * (truth[i] - train_mean));
+  }
+  const double sse = squared.value();
+  const auto r2 = [&](const char* name, double sst, bool constant) -> MetricValue {
+    if (!usable) return {name, kNan, broken};
+    if (truth.size() < 2) return {name, kNan, "too_few_rows"};
+    if (constant || !(sst > 0)) return {name, kNan, "constant_truth"};
+    return {name, 1.0 - sse / sst, ""};
+  };
+
+  std::vector<MetricValue> out;
+  out.push_back({"mse", usable ? sse / n : kNan, broken});
+  out.push_back({"rmse", usable ? std::sqrt(sse / n) : kNan, broken});
+  out.push_back({"mae", usable ? absolute.value() / n : kNan, broken});
+  out.push_back(r2("r2", around_mean.value(), is_constant(truth)));
+  if (std::isfinite(train_mean)) out.push_back(r2("r2_train", around_train.value(), false));
+  out.push_back(correlation("pearson", flag, [&] { return raw_pearson(truth, prediction); }));
+  out.push_back(correlation("spearman", flag, [&] { return raw_pearson(mid_ranks(truth), mid_ranks(prediction)); }));
+  return out;
+}
+
 }  // namespace
 
 std::vector<MetricValue> binary_metrics(ArrayView<double> label, ArrayView<double> score,
@@ -304,42 +344,17 @@ std::vector<MetricValue> binary_metrics(ArrayView<double> label, ArrayView<doubl
 }
 
 std::vector<MetricValue> regression_metrics(ArrayView<double> truth, ArrayView<double> prediction, double train_mean) {
-  require_same_size(truth, prediction);
-  const bool finite = all_finite(truth) && all_finite(prediction);
-  const std::string flag = correlation_flag(truth, prediction);
-  const bool usable = finite && !truth.empty();
-  const std::string broken = !finite ? "non_finite" : truth.empty() ? "too_few_rows" : "";
-  const auto n = static_cast<double>(truth.size());
+  std::vector<MetricValue> out = fast_metrics(truth, prediction, train_mean);
+  out.push_back(
+      correlation("kendall", correlation_flag(truth, prediction), [&] { return raw_kendall(truth, prediction); }));
+  return out;
+}
 
-  Sum squared;
-  Sum absolute;
-  Sum around_mean;
-  Sum around_train;
-  const double mean = mean_of(truth);
-  for (std::size_t i = 0; i < truth.size(); ++i) {
-    const double error = prediction[i] - truth[i];
-    squared.add(error * error);
-    absolute.add(std::fabs(error));
-    around_mean.add((truth[i] - mean) * (truth[i] - mean));
-    around_train.add((truth[i] - train_mean) * (truth[i] - train_mean));
-  }
-  const double sse = squared.value();
-  const auto r2 = [&](const char* name, double sst, bool constant) -> MetricValue {
-    if (!usable) return {name, kNan, broken};
-    if (truth.size() < 2) return {name, kNan, "too_few_rows"};
-    if (constant || !(sst > 0)) return {name, kNan, "constant_truth"};
-    return {name, 1.0 - sse / sst, ""};
-  };
-
-  std::vector<MetricValue> out;
-  out.push_back({"mse", usable ? sse / n : kNan, broken});
-  out.push_back({"rmse", usable ? std::sqrt(sse / n) : kNan, broken});
-  out.push_back({"mae", usable ? absolute.value() / n : kNan, broken});
-  out.push_back(r2("r2", around_mean.value(), is_constant(truth)));
-  if (std::isfinite(train_mean)) out.push_back(r2("r2_train", around_train.value(), false));
-  out.push_back(correlation("pearson", flag, [&] { return raw_pearson(truth, prediction); }));
-  out.push_back(correlation("spearman", flag, [&] { return raw_pearson(mid_ranks(truth), mid_ranks(prediction)); }));
-  out.push_back(correlation("kendall", flag, [&] { return raw_kendall(truth, prediction); }));
+std::vector<MetricValue> profile_metrics(ArrayView<double> truth, ArrayView<double> prediction) {
+  std::vector<MetricValue> out = fast_metrics(truth, prediction, kNan);
+  out.erase(
+      std::remove_if(out.begin(), out.end(), [](const MetricValue& m) { return m.name == "rmse" || m.name == "mae"; }),
+      out.end());
   return out;
 }
 
@@ -417,7 +432,8 @@ double best_f1_threshold(ArrayView<double> label, ArrayView<double> score) {
 bool higher_is_better(const std::string& metric) {
   const std::string base = metric.substr(0, metric.find_first_of("_@"));
   if (metric.find("_skill") != std::string::npos || metric.find("_better") != std::string::npos) return true;
-  return !(base == "mse" || base == "rmse" || base == "mae" || base == "brier" || base == "log");
+  return !(base == "mse" || base == "rmse" || base == "mae" || base == "brier" || base == "log" || base == "energy" ||
+           base == "mmd");
 }
 
 }  // namespace cdrzoo

@@ -38,6 +38,9 @@ struct BinaryOptions {
 [[nodiscard]] std::vector<MetricValue> regression_metrics(ArrayView<double> truth, ArrayView<double> prediction,
                                                           double train_mean);
 
+/// mse r2 pearson spearman of regression_metrics: what profiles of thousands of genes are scored by.
+[[nodiscard]] std::vector<MetricValue> profile_metrics(ArrayView<double> truth, ArrayView<double> prediction);
+
 /// The value called \p name; NaN if it is not there.
 [[nodiscard]] double metric_value(const std::vector<MetricValue>& metrics, const std::string& name);
 
