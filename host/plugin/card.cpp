@@ -2,6 +2,7 @@
 #include "plugin/card.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <initializer_list>
 #include <set>
@@ -17,6 +18,9 @@ using nlohmann::json;
 constexpr std::size_t kMaxCardBytes = std::size_t{1} << 20;
 
 const char* const kTypes[] = {"bool", "int", "real", "str", "enum", "int_list", "real_list"};
+
+const std::array kColumns = {"dose",    "time",      "control",           "drug_b",      "domain",
+                             "context", "reference", "reference_control", "reference_b", "reference_b_control"};
 
 std::string join(const std::vector<std::string>& words) {
   std::string text;
@@ -188,6 +192,24 @@ bool is_version(const std::string& text) {
   return dots == 2 && digit;
 }
 
+/// A column that means nothing without another one, or without the task, is a mistake of the card's author.
+void check_columns(const Card& card, const std::string& where) {
+  const auto has = [&](const std::string& name) {
+    return std::find(card.columns.begin(), card.columns.end(), name) != card.columns.end();
+  };
+  for (const auto& [column, needed] : {std::pair{"reference_control", "reference"},
+                                       {"reference_b", "reference"},
+                                       {"reference_b", "drug_b"},
+                                       {"reference_b_control", "reference_b"}}) {
+    if (has(column) && !has(needed))
+      throw PluginError(where + ": the column \"" + column + "\" goes with \"" + needed + "\", which is not asked for");
+  }
+  for (const auto* column : {"context", "reference"}) {
+    if (has(column) && !card.supports("expression"))
+      throw PluginError(where + ": the column \"" + column + "\" is of the task \"expression\", which is not on offer");
+  }
+}
+
 std::string range_text(const ParamSpec& spec) {
   const auto number = [](const std::optional<double>& x, const char* none) { return x ? json(*x).dump() : none; };
   return "[" + number(spec.min, "-inf") + ", " + number(spec.max, "inf") + "]";
@@ -351,7 +373,8 @@ Card Card::parse(const std::string& text, const std::string& where) {
   card.drug_blocks = needs.texts("drugs", {});
   card.optional_sample_blocks = needs.texts("optional_samples", {});
   card.optional_drug_blocks = needs.texts("optional_drugs", {});
-  card.columns = needs.texts("columns", {}, {"dose", "time", "control", "drug_b", "domain"});
+  card.columns = needs.texts("columns", {}, {kColumns.begin(), kColumns.end()});
+  check_columns(card, needs.where());
   card.early_stopping = needs.flag("early_stopping", false);
   card.unlabelled_target = needs.choice("unlabelled_target", "no", {"no", "optional", "required"});
   card.feature_names = needs.flag("feature_names", false);

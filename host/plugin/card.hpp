@@ -42,8 +42,10 @@ struct Card {
   std::vector<ParamSpec> params;
   std::vector<std::string> sample_blocks, drug_blocks;                    ///< needed
   std::vector<std::string> optional_sample_blocks, optional_drug_blocks;  ///< used where the data set has them
-  std::vector<std::string> columns;  ///< optional observation columns: "dose", "time", "control", "drug_b", "domain"
-  bool early_stopping = false;       ///< asks for labelled early-stopping rows
+  /// Observation columns: "dose", "time", "control", "drug_b", "domain", and those of the task expression: "context",
+  /// "reference", "reference_control", "reference_b", "reference_b_control".
+  std::vector<std::string> columns;
+  bool early_stopping = false;           ///< asks for labelled early-stopping rows
   std::string unlabelled_target = "no";  ///< no | optional | required
   bool feature_names = false;
   bool accepts_missing = false;  ///< NaN in dense blocks is handled; otherwise the host imputes with training means

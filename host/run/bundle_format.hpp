@@ -22,9 +22,19 @@ struct ColumnName {
   std::int32_t role;
   const char* name;
 };
-inline constexpr ColumnName kColumns[] = {
-    {CDRZOO_COLUMN_SAMPLE, "sample"},   {CDRZOO_COLUMN_DRUG, "drug"},     {CDRZOO_COLUMN_DRUG_B, "drug_b"},
-    {CDRZOO_COLUMN_CONTROL, "control"}, {CDRZOO_COLUMN_DOSE, "dose"},     {CDRZOO_COLUMN_TIME, "time"},
-    {CDRZOO_COLUMN_WEIGHT, "weight"},   {CDRZOO_COLUMN_DOMAIN, "domain"}, {CDRZOO_COLUMN_BATCH, "batch"}};
+inline constexpr ColumnName kColumns[] = {{CDRZOO_COLUMN_SAMPLE, "sample"},
+                                          {CDRZOO_COLUMN_DRUG, "drug"},
+                                          {CDRZOO_COLUMN_DRUG_B, "drug_b"},
+                                          {CDRZOO_COLUMN_CONTROL, "control"},
+                                          {CDRZOO_COLUMN_DOSE, "dose"},
+                                          {CDRZOO_COLUMN_TIME, "time"},
+                                          {CDRZOO_COLUMN_WEIGHT, "weight"},
+                                          {CDRZOO_COLUMN_DOMAIN, "domain"},
+                                          {CDRZOO_COLUMN_BATCH, "batch"},
+                                          {CDRZOO_COLUMN_CONTEXT, "context"},
+                                          {CDRZOO_COLUMN_REFERENCE, "reference"},
+                                          {CDRZOO_COLUMN_REFERENCE_CONTROL, "reference_control"},
+                                          {CDRZOO_COLUMN_REFERENCE_B, "reference_b"},
+                                          {CDRZOO_COLUMN_REFERENCE_B_CONTROL, "reference_b_control"}};
 
 }  // namespace cdrzoo::bundle

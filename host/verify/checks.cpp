@@ -93,7 +93,12 @@ SessionOptions relaxed() {
   return options;
 }
 
-Toy toy_of(const LoadedModel& model, bool permuted = false) { return {model.card.tasks.front(), kToySeed, permuted}; }
+/// Rows of two drugs only for models that can see the second one.
+Toy make_toy(const LoadedModel& model, const std::string& task, std::uint64_t seed = kToySeed, bool permuted = false) {
+  const auto& columns = model.card.columns;
+  return {task, seed, permuted, std::find(columns.begin(), columns.end(), "drug_b") != columns.end()};
+}
+Toy toy_of(const LoadedModel& model) { return make_toy(model, model.card.tasks.front()); }
 
 /// create and fit with defaults, or CheckFailed.
 void train(Session& session) {
@@ -150,7 +155,7 @@ Finding check_card(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   }
   for (const auto& task : model.card.tasks) {
     step("create for " + task);
-    const Toy toy(task, kToySeed);
+    const Toy toy = make_toy(model, task);
     Session session(model, toy, relaxed());
     const auto created = session.create();
     if (!created.ok()) return fail("the card offers the task " + task + ", and create gave " + created.text());
@@ -711,7 +716,7 @@ Finding check_outputs(const LoadedPlugin& /*plugin*/, const LoadedModel& model) 
   for (const auto& task : model.card.tasks) {
     const std::string which = "task " + task;
     step(which);
-    const Toy toy(task, kToySeed);
+    const Toy toy = make_toy(model, task);
     auto options = relaxed();
     options.stride_padding = 3;
     Session session(model, toy, options);
@@ -1106,7 +1111,7 @@ Finding check_any_thread(const LoadedPlugin& /*plugin*/, const LoadedModel& mode
 Finding check_instances(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   if (!repeatable(model)) return skip("the card promises no repeatability");
   const Toy toy = toy_of(model);
-  const Toy other(model.card.tasks.front(), kToySeed + 1);
+  const Toy other = make_toy(model, model.card.tasks.front(), kToySeed + 1);
   std::vector<float> expected;
   Session alone(model, toy, relaxed());
   train(alone);
@@ -1147,7 +1152,7 @@ Finding check_progress(const LoadedPlugin& /*plugin*/, const LoadedModel& model)
 
 /// Root mean square error of the predictions over that of the training means (one per target); for binary, the AUROC.
 double score(const LoadedModel& model, const std::string& task, bool permuted) {
-  const Toy toy(task, kToySeed, permuted);
+  const Toy toy = make_toy(model, task, kToySeed, permuted);
   Session session(model, toy, relaxed());
   train(session);
   const auto prediction = predict(session);
@@ -1172,6 +1177,7 @@ double score(const LoadedModel& model, const std::string& task, bool permuted) {
     for (const auto& row : toy.train) mean += static_cast<double>(row.target[static_cast<std::size_t>(k)]);
     mean /= static_cast<double>(toy.train.size());
     for (std::size_t i = 0; i < toy.query.size(); ++i) {
+      if (prediction.row_status[i] != CDRZOO_ROW_OK) continue;  // a query without a reference
       const auto truth = static_cast<double>(toy.query[i].target[static_cast<std::size_t>(k)]);
       const double e = static_cast<double>(prediction.at(static_cast<std::int64_t>(i), k)) - truth;
       model_error += e * e;

@@ -16,11 +16,27 @@ namespace cdrzoo::verify {
 namespace {
 
 // Streams of the generator.
-enum Stream : std::uint64_t { kExpression = 1, kTissue, kMorgan, kGraph, kWeights, kEffects, kNoise, kShuffle, kOther };
+enum Stream : std::uint64_t {
+  kExpression = 1,
+  kTissue,
+  kMorgan,
+  kGraph,
+  kWeights,
+  kEffects,
+  kNoise,
+  kShuffle,
+  kOther,
+  kReferences
+};
 
 const char* const kSmiles[] = {
     "CCO",      "c1ccccc1",       "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
     "C1CCNCC1", "OC(=O)c1ccncc1", "NC(=O)c1cccnc1"};
+
+/// Samples behind kSamples are profiles of training contexts.
+bool in_target_domain(int sample) {
+  return sample >= Toy::kTrainSamples + Toy::kQuerySamples && sample < Toy::kSamples;
+}
 
 bool contains(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
@@ -106,7 +122,7 @@ class BlockBuilder {
       } else if (name == "tissue") {
         blocks.push_back(codes(name, ids, Toy::kTissues, [&](int id) { return toy_.tissue[at(id)]; }));
       } else if (name == "domain") {
-        blocks.push_back(codes(name, ids, 2, [&](int id) { return id >= Toy::kTrainSamples + Toy::kQuerySamples; }));
+        blocks.push_back(codes(name, ids, 2, [](int id) { return in_target_domain(id); }));
       } else {
         blocks.push_back(other(name, ids));
       }
@@ -303,6 +319,17 @@ class BlockBuilder {
 
 bool has_column(const Card& card, const std::string& name) { return contains(card.columns, name); }
 
+/// A column of indices into the samples.
+struct IndexColumn {
+  std::int32_t role;
+  int Observation::*of;
+};
+const std::pair<const char*, IndexColumn> kReferenceColumns[] = {
+    {"reference", {CDRZOO_COLUMN_REFERENCE, &Observation::reference}},
+    {"reference_control", {CDRZOO_COLUMN_REFERENCE_CONTROL, &Observation::reference_control}},
+    {"reference_b", {CDRZOO_COLUMN_REFERENCE_B, &Observation::reference_b}},
+    {"reference_b_control", {CDRZOO_COLUMN_REFERENCE_B_CONTROL, &Observation::reference_b_control}}};
+
 /// The unique entities of one axis in table order, and where each toy index went.
 struct Table {
   std::vector<int> ids;
@@ -364,7 +391,7 @@ std::vector<int> random_order(int n, std::uint64_t seed, std::uint64_t stream) {
   return order;
 }
 
-Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(toy_task) {
+Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted, bool doubles) : task(toy_task) {
   const bool profiles = task == "expression" || task == "expression_change";
   n_targets = profiles ? kGenes : 1;
   const auto normal = [&](Stream stream, int i) { return random_normal(seed, stream, static_cast<std::uint64_t>(i)); };
@@ -431,6 +458,7 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
       list.push_back(make(s, d));
     }
   }
+  if (task == "expression") make_perturbations(seed, doubles);
   if (permuted) {
     std::vector<Observation*> rows;
     for (auto* list : {&train, &early_stop}) {
@@ -447,6 +475,55 @@ Toy::Toy(const std::string& toy_task, std::uint64_t seed, bool permuted) : task(
   threshold_ = values[values.size() / 2];
 }
 
+void Toy::make_perturbations(std::uint64_t seed, bool doubles) {
+  constexpr int kRank = 2;
+  const auto normal = [&](Stream stream, int i) { return random_normal(seed, stream, static_cast<std::uint64_t>(i)); };
+  constexpr int kAxes = 1 << 20;  // index of the directions in the stream of the contexts
+  for (int s = 0; s < kSamples; ++s) {
+    for (int g = 0; g < kGenes; ++g) {
+      double x = 5.0 + 0.02 * normal(kNoise, -1 - (s * kGenes + g));
+      for (int r = 0; r < kRank; ++r)
+        x += 0.7 * normal(kExpression, s * kRank + r) * normal(kExpression, kAxes + r * kGenes + g);
+      expression[static_cast<std::size_t>(s)][static_cast<std::size_t>(g)] = static_cast<float>(std::max(x, 0.0));
+    }
+  }
+  const auto effect = [&](int drug, int g) { return drug < 0 ? 0.0 : 0.5 * normal(kEffects, 100 + drug * kGenes + g); };
+  std::vector<std::vector<const Observation*>> measured(kDrugs);  // training rows of each drug alone
+  for (auto* list : {&train, &early_stop, &query}) {
+    for (auto& row : *list) {
+      row.control = row.context = row.sample;
+      row.drug_b = doubles && (row.sample + row.drug) % 4 == 0 ? row.drug_b : -1;
+      for (int g = 0; g < kGenes; ++g) {
+        const double y =
+            static_cast<double>(expression[static_cast<std::size_t>(row.control)][static_cast<std::size_t>(g)]) +
+            effect(row.drug, g) + effect(row.drug_b, g) +
+            0.02 * normal(kNoise, (row.sample * kDrugs + row.drug) * kGenes + g);
+        row.target[static_cast<std::size_t>(g)] = static_cast<float>(std::max(y, 0.0));
+      }
+    }
+  }
+  std::vector<int> place;  // of the profile of each training row
+  for (const auto& row : train) {
+    place.push_back(static_cast<int>(expression.size()));
+    expression.push_back(row.target);
+    tissue.push_back(-1);
+    if (row.drug_b < 0) measured[static_cast<std::size_t>(row.drug)].push_back(&row);
+  }
+  std::uint64_t draw = 0;
+  const auto refer = [&](int drug, int& reference, int& control) {
+    const auto& rows = measured[static_cast<std::size_t>(drug)];
+    const auto* row = rows[cdrzoo_random_u64(seed, kReferences, draw++) % rows.size()];
+    reference = place[static_cast<std::size_t>(row - train.data())];
+    control = row->control;
+  };
+  for (std::size_t i = 0; i < query.size(); ++i) {
+    auto& row = query[i];
+    if (i % 13 == 5) continue;  // this drug was measured nowhere else
+    refer(row.drug, row.reference, row.reference_control);
+    if (row.drug_b >= 0) refer(row.drug_b, row.reference_b, row.reference_b_control);
+  }
+}
+
 float Toy::label(const Observation& row) const { return row.target[0] < threshold_ ? 1.0F : 0.0F; }
 
 std::int32_t task_code(const std::string& task) {
@@ -460,11 +537,18 @@ BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Are
   const auto n = static_cast<std::int64_t>(plan.rows.size());
   const bool combinations = has_column(card, "drug_b") && !plan.samples_only;
   const bool controls = has_column(card, "control") && !plan.samples_only;
+  const bool with_sample = toy.task != "expression" || plan.samples_only;
+  std::vector<IndexColumn> index_columns;
+  if (with_sample) index_columns.push_back({CDRZOO_COLUMN_SAMPLE, &Observation::sample});
+  if (controls) index_columns.push_back({CDRZOO_COLUMN_CONTROL, &Observation::control});
+  if (!plan.labelled && !plan.samples_only) {
+    for (const auto& [name, column] : kReferenceColumns)
+      if (has_column(card, name)) index_columns.push_back(column);
+  }
   std::vector<int> used_samples;
   std::vector<int> used_drugs;
   for (const auto& row : plan.rows) {
-    used_samples.push_back(row.sample);
-    if (controls) used_samples.push_back(row.control);
+    for (const auto& column : index_columns) used_samples.push_back(row.*column.of);
     used_drugs.push_back(row.drug);
     if (combinations) used_drugs.push_back(row.drug_b);
   }
@@ -474,7 +558,9 @@ BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Are
   BlockBuilder blocks(toy, card, plan, arena, shape, false);
   std::vector<cdrzoo_entities> axes;
   if (plan.strangers) axes.push_back(entities(977, gene_table(), cdrzoo_span{}, plan.key_salt, arena));
-  axes.push_back(entities(CDRZOO_AXIS_SAMPLE, samples, blocks.sample_blocks(samples.ids), plan.key_salt, arena));
+  if (!index_columns.empty()) {
+    axes.push_back(entities(CDRZOO_AXIS_SAMPLE, samples, blocks.sample_blocks(samples.ids), plan.key_salt, arena));
+  }
   if (!plan.samples_only) {
     axes.push_back(entities(CDRZOO_AXIS_DRUG, drugs, blocks.drug_blocks(drugs.ids), plan.key_salt, arena));
   }
@@ -500,17 +586,19 @@ BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Are
     add(role, make_array(arena, CDRZOO_F32, values));
   };
   if (plan.strangers) reals(977, [](const Observation&) { return 1.0F; });
-  indices(CDRZOO_COLUMN_SAMPLE, [&](const Observation& row) { return samples.place.at(row.sample); });
+  const auto place = [](const Table& table, int id) { return id < 0 ? -1 : table.place.at(id); };
+  for (const auto& column : index_columns) {
+    indices(column.role, [&](const Observation& row) { return place(samples, row.*column.of); });
+  }
   if (!plan.samples_only) {
     indices(CDRZOO_COLUMN_DRUG, [&](const Observation& row) { return drugs.place.at(row.drug); });
-    if (combinations) indices(CDRZOO_COLUMN_DRUG_B, [&](const Observation& row) { return drugs.place.at(row.drug_b); });
-    if (controls) indices(CDRZOO_COLUMN_CONTROL, [&](const Observation& row) { return samples.place.at(row.control); });
+    if (combinations) indices(CDRZOO_COLUMN_DRUG_B, [&](const Observation& row) { return place(drugs, row.drug_b); });
+    if (has_column(card, "context")) indices(CDRZOO_COLUMN_CONTEXT, [](const Observation& row) { return row.context; });
     if (has_column(card, "dose")) reals(CDRZOO_COLUMN_DOSE, [](const Observation& row) { return row.dose; });
     if (has_column(card, "time")) reals(CDRZOO_COLUMN_TIME, [](const Observation& row) { return row.time; });
   }
   if (has_column(card, "domain")) {
-    indices(CDRZOO_COLUMN_DOMAIN,
-            [](const Observation& row) { return row.sample >= Toy::kTrainSamples + Toy::kQuerySamples ? 1 : 0; });
+    indices(CDRZOO_COLUMN_DOMAIN, [](const Observation& row) { return in_target_domain(row.sample) ? 1 : 0; });
   }
 
   cdrzoo_view view{};
@@ -558,13 +646,16 @@ const cdrzoo_problem* build_problem(const Toy& toy, const Card& card, const View
     columns.push_back(column);
   };
   if (plan.strangers) add(977, CDRZOO_F32);
-  add(CDRZOO_COLUMN_SAMPLE, CDRZOO_I32);
+  if (toy.task != "expression") add(CDRZOO_COLUMN_SAMPLE, CDRZOO_I32);
   add(CDRZOO_COLUMN_DRUG, CDRZOO_I32);
   if (has_column(card, "drug_b")) add(CDRZOO_COLUMN_DRUG_B, CDRZOO_I32);
   if (has_column(card, "control")) add(CDRZOO_COLUMN_CONTROL, CDRZOO_I32);
   if (has_column(card, "dose")) add(CDRZOO_COLUMN_DOSE, CDRZOO_F32);
   if (has_column(card, "time")) add(CDRZOO_COLUMN_TIME, CDRZOO_F32);
   if (has_column(card, "domain")) add(CDRZOO_COLUMN_DOMAIN, CDRZOO_I32);
+  if (has_column(card, "context")) add(CDRZOO_COLUMN_CONTEXT, CDRZOO_I32);
+  for (const auto& [name, column] : kReferenceColumns)
+    if (has_column(card, name)) add(column.role, CDRZOO_I32);
 
   cdrzoo_problem problem{};
   problem.task = task_code(toy.task);

@@ -26,6 +26,8 @@ struct Observation {
   int drug = 0;
   int drug_b = -1;
   int control = 0;
+  int context = 0;
+  int reference = -1, reference_control = -1, reference_b = -1, reference_b_control = -1;  ///< samples, -1 = none
   float dose = -6;
   float time = 24;
   std::vector<float> target;  ///< as a regression or expression target; binary labels are derived
@@ -40,6 +42,10 @@ struct ToyGraph {
 /// Small data with a planted, learnable signal: y = drug effect + tissue effect + expression x drug interaction +
 /// noise. Samples [0, n_train_samples) are for training, the others for queries, the last n_target_samples belong to
 /// the target domain.
+///
+/// Task expression: each sample is the control of a context, a row is that context treated with one drug or two, and
+/// the target is control + effect of each drug + noise. Samples from kSamples on are the treated profiles of training
+/// rows, the references of queries; a few queries have none. Contexts lie on a plane, so few rows suffice to learn.
 struct Toy {
   static constexpr int kGenes = 24;
   static constexpr int kTissues = 3;
@@ -63,12 +69,14 @@ struct Toy {
   std::vector<Observation> train, early_stop, query;
 
   /// \p permuted: the training targets are shuffled over the rows, so there is nothing to learn.
-  Toy(const std::string& task, std::uint64_t seed, bool permuted = false);
+  /// \p doubles: task expression: some rows are treated with two drugs
+  Toy(const std::string& task, std::uint64_t seed, bool permuted = false, bool doubles = false);
 
   /// 1 below the median of the training targets, else 0 (a sensitive pair has a low value).
   [[nodiscard]] float label(const Observation& row) const;
 
  private:
+  void make_perturbations(std::uint64_t seed, bool doubles);
   float threshold_ = 0;
 };
 

@@ -24,7 +24,11 @@ using namespace cdrzoo::verify;
 
 constexpr std::uint64_t kYounger = 42;  ///< the value of the younger field of simulated hosts
 
-/// One age of the host, as seen by a plugin of minor 1.
+/// What "old" was built for; the others were built for the next one.
+constexpr std::uint32_t kNow = CDRZOO_ABI_MINOR;
+const std::string kNowText = "minor 0 to " + std::to_string(kNow);
+
+/// One age of the host, as seen by a plugin of the next minor.
 struct HostAge {
   const char* name;
   MinorRange minors;
@@ -32,8 +36,8 @@ struct HostAge {
   std::size_t poison;  ///< bytes of a still later minor
   std::uint32_t stride_extra;
 };
-constexpr HostAge kPast{"past", {0, 0}, false, 0, 0};
-constexpr HostAge kSame{"same", {0, 1}, true, 0, 0};
+constexpr HostAge kPast{"past", {0, kNow}, false, 0, 0};
+constexpr HostAge kSame{"same", {0, kNow + 1}, true, 0, 0};
 constexpr HostAge kFuture{"future", {0, 999}, true, 64, 24};
 
 HostShape shape_of(const HostAge& age, std::uint32_t minor) {
@@ -129,7 +133,7 @@ using cdrzoo::test::WithinAbs;
 TEST_CASE("an old plugin runs on hosts of its own age and on later ones") {
   for (const auto& age : {kPast, kSame, kFuture}) {
     INFO(age.name);
-    CHECK(negotiated("old", age).minor == 0);
+    CHECK(negotiated("old", age).minor == kNow);
     const auto life = live("old", age);
     CHECK(life.defect.empty());
     CHECK_THAT(static_cast<double>(life.prediction), WithinAbs(0.0, 1e-5));
@@ -139,13 +143,13 @@ TEST_CASE("an old plugin runs on hosts of its own age and on later ones") {
 TEST_CASE("a new plugin that asks first uses the younger field where there is one, and goes without elsewhere") {
   for (const auto& age : {kSame, kFuture}) {
     INFO(age.name);
-    CHECK(negotiated("careful", age).minor == 1);
+    CHECK(negotiated("careful", age).minor == kNow + 1);
     const auto life = live("careful", age);
     CHECK(life.defect.empty());
     CHECK_THAT(static_cast<double>(life.prediction), WithinAbs(42.0, 1e-4));
     CHECK(life.log.empty());
   }
-  CHECK(negotiated("careful", kPast).minor == 0);
+  CHECK(negotiated("careful", kPast).minor == kNow);
   const auto life = live("careful", kPast);
   CHECK(life.defect.empty());
   CHECK_THAT(static_cast<double>(life.prediction), WithinAbs(0.0, 1e-5));
@@ -154,16 +158,15 @@ TEST_CASE("a new plugin that asks first uses the younger field where there is on
 }
 
 TEST_CASE("a new plugin that cannot do without refuses an old host with a sentence") {
-  CHECK(negotiated("demanding", kSame).minor == 1);
+  CHECK(negotiated("demanding", kSame).minor == kNow + 1);
   CHECK_THAT(static_cast<double>(live("demanding", kFuture).prediction), WithinAbs(42.0, 1e-4));
   try {
     (void)negotiated("demanding", kPast);
     FAIL("the old host took it");
   } catch (const cdrzoo::PluginError& e) {
-    CHECK(
-        std::string(e.what()) ==
-        "versions_demanding speaks minor 1, this cdrzoo speaks minor 0 of ABI epoch 0: update cdrzoo, or use an older "
-        "build of the plugin");
+    CHECK(std::string(e.what()) == "versions_demanding speaks minor " + std::to_string(kNow + 1) +
+                                       ", this cdrzoo speaks " + kNowText +
+                                       " of ABI epoch 0: update cdrzoo, or use an older build of the plugin");
   }
 }
 
@@ -173,10 +176,9 @@ TEST_CASE("an old plugin refuses a host that has left its minor behind, with a s
     (void)negotiated("old", kMuchLater);
     FAIL("the host took it");
   } catch (const cdrzoo::PluginError& e) {
-    CHECK(
-        std::string(e.what()) ==
-        "versions_old speaks minor 0, this cdrzoo speaks minor 5 to 9 of ABI epoch 0: rebuild the plugin with current "
-        "headers");
+    CHECK(std::string(e.what()) == "versions_old speaks " + kNowText +
+                                       ", this cdrzoo speaks minor 5 to 9 of ABI epoch 0: rebuild the plugin with "
+                                       "current headers");
   }
 }
 

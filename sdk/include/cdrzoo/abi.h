@@ -27,7 +27,7 @@ extern "C" {
 /* The epoch is part of the entry symbol's name; another epoch is another world. Epoch 0 is a draft: it freezes as 1
  * when a plain C plugin, a LibTorch plugin and a plugin without either have lived on it. */
 #define CDRZOO_ABI_EPOCH 0u
-#define CDRZOO_ABI_MINOR 0u /* grows by one with each append-only change */
+#define CDRZOO_ABI_MINOR 1u /* grows by one with each append-only change */
 
 /* First byte after field f of struct T. */
 #define CDRZOO_FIELD_END(T, f) (offsetof(T, f) + sizeof(((T*)0)->f))
@@ -163,6 +163,15 @@ typedef struct cdrzoo_entities {
 #define CDRZOO_COLUMN_WEIGHT 7  /* f32 */
 #define CDRZOO_COLUMN_DOMAIN 8  /* i32, 0 = the (first) source domain */
 #define CDRZOO_COLUMN_BATCH 9   /* i32 */
+/* Columns of expression-valued tasks, since minor 1. A reference is a measured treated profile of one of the row's
+ * perturbations, taken elsewhere: a SAMPLE entity whose block "expression" holds the treated profile. The reference
+ * columns exist in query views only (validation and test); the problem lists them, and a training view lacks them:
+ * its own targets are measured profiles of every perturbation that it names. */
+#define CDRZOO_COLUMN_CONTEXT 10   /* i32 code >= 0, equal for the same context (cell line, patient) in all views */
+#define CDRZOO_COLUMN_REFERENCE 11 /* i32 index into the SAMPLE entities: treated with `drug` alone; -1 = none */
+#define CDRZOO_COLUMN_REFERENCE_CONTROL 12 /* i32 index: the untreated profile of the reference's context; -1 */
+#define CDRZOO_COLUMN_REFERENCE_B 13       /* i32 index: treated with `drug_b` alone; -1 = none */
+#define CDRZOO_COLUMN_REFERENCE_B_CONTROL 14
 
 /* GROWABLE. */
 typedef struct cdrzoo_column {
@@ -175,6 +184,8 @@ typedef struct cdrzoo_column {
  *
  * The entity tables hold exactly the entities that the observations refer to: statistics over "all rows of the table"
  * in fit are statistics over training entities. An unlabelled pool has one observation per sample and no DRUG column.
+ * In CDRZOO_TASK_EXPRESSION there is no SAMPLE column: the samples of a view are the controls of its observations and,
+ * in a query, the profiles that serve as references.
  */
 typedef struct cdrzoo_view {
   uint32_t size;

@@ -161,7 +161,8 @@ typedef struct cdrzoo_ops {
   /* [NEW, FITTED or FAILED -> FITTED or FAILED] A second fit forgets the first.
    * Errors: E_DATA, E_NUMERIC, E_CANCELLED, E_DEADLINE, E_MEMORY, E_ASSET. */
   cdrzoo_status (*fit)(cdrzoo_call* call, cdrzoo_model* model, const cdrzoo_fit_in* in);
-  /* [FITTED] Row i of the result depends on row i of the view only, unless the card says transductive.
+  /* [FITTED] Row i of the result depends on row i of the view only, unless the card says transductive. The host may
+   * ask about one measured profile in several rows, each with another reference, and average what comes back.
    * Errors: E_STATE before fit, E_DATA, E_CANCELLED. */
   cdrzoo_status (*predict)(cdrzoo_call* call, const cdrzoo_model* model, const cdrzoo_view* query,
                            cdrzoo_predict_out* out);

@@ -276,7 +276,12 @@ enum class Column : std::int32_t {
   time = CDRZOO_COLUMN_TIME,
   weight = CDRZOO_COLUMN_WEIGHT,
   domain = CDRZOO_COLUMN_DOMAIN,
-  batch = CDRZOO_COLUMN_BATCH
+  batch = CDRZOO_COLUMN_BATCH,
+  context = CDRZOO_COLUMN_CONTEXT,
+  reference = CDRZOO_COLUMN_REFERENCE,
+  reference_control = CDRZOO_COLUMN_REFERENCE_CONTROL,
+  reference_b = CDRZOO_COLUMN_REFERENCE_B,
+  reference_b_control = CDRZOO_COLUMN_REFERENCE_B_CONTROL
 };
 
 [[nodiscard]] inline const char* name_of(Axis axis) {
@@ -288,10 +293,23 @@ enum class Column : std::int32_t {
   return "unknown";
 }
 [[nodiscard]] inline const char* name_of(Column column) {
-  static constexpr const char* kNames[] = {"?",    "sample", "drug",   "drug_b", "control",
-                                           "dose", "time",   "weight", "domain", "batch"};
+  static constexpr const char* kNames[] = {"?",
+                                           "sample",
+                                           "drug",
+                                           "drug_b",
+                                           "control",
+                                           "dose",
+                                           "time",
+                                           "weight",
+                                           "domain",
+                                           "batch",
+                                           "context",
+                                           "reference",
+                                           "reference_control",
+                                           "reference_b",
+                                           "reference_b_control"};
   const auto code = static_cast<std::int32_t>(column);
-  return code >= 1 && code <= 9 ? kNames[code] : "unknown";
+  return code >= 1 && code <= CDRZOO_COLUMN_REFERENCE_B_CONTROL ? kNames[code] : "unknown";
 }
 
 /// One feature family of one kind of entity; the kinds below give it a form.
@@ -585,6 +603,19 @@ class View {
   [[nodiscard]] Span<const float> weight() const { return column<float>(Column::weight); }
   [[nodiscard]] Span<const std::int32_t> domain() const { return column<std::int32_t>(Column::domain); }
   [[nodiscard]] Span<const std::int32_t> batch() const { return column<std::int32_t>(Column::batch); }
+  /// Equal for the same context (cell line, patient) in all views of a run.
+  [[nodiscard]] Span<const std::int32_t> context() const { return column<std::int32_t>(Column::context); }
+  /// Queries only: indices of samples, -1 = none. A treated profile of drug() alone, taken elsewhere, ...
+  [[nodiscard]] Span<const std::int32_t> reference() const { return column<std::int32_t>(Column::reference); }
+  /// ... and the untreated profile of its context.
+  [[nodiscard]] Span<const std::int32_t> reference_control() const {
+    return column<std::int32_t>(Column::reference_control);
+  }
+  /// The same for drug_b().
+  [[nodiscard]] Span<const std::int32_t> reference_b() const { return column<std::int32_t>(Column::reference_b); }
+  [[nodiscard]] Span<const std::int32_t> reference_b_control() const {
+    return column<std::int32_t>(Column::reference_b_control);
+  }
 
   [[nodiscard]] bool labelled() const { return (view_->flags & CDRZOO_VIEW_LABELLED) != 0; }
   /// [n_obs, n_targets]. \throws Error(E_ARGUMENT) where labels are withheld.
