@@ -7,6 +7,7 @@
 #include <cdrzoo/random.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -111,8 +112,10 @@ struct Table {
   std::vector<float> target;               ///< empty = withheld
   std::int64_t n_targets = 1;
   std::vector<std::uint8_t> mask;
-  std::vector<std::int32_t> control;  ///< the last three: empty = no such column
+  std::vector<std::int32_t> control;  ///< from here on, and `sample`: empty = no such column
   std::vector<float> dose, time;
+  std::vector<std::int32_t> drug_b, context;  ///< drug_b: -1 = a single drug
+  std::vector<std::int32_t> reference, reference_control, reference_b, reference_b_control;  ///< of queries; -1 = none
 };
 
 class View {
@@ -120,15 +123,23 @@ class View {
   explicit View(Table table, bool schema_only = false) : table_(std::move(table)) {
     add_entities(CDRZOO_AXIS_SAMPLE, table_.samples, schema_only);
     if (!table_.drugs.key.empty()) add_entities(CDRZOO_AXIS_DRUG, table_.drugs, schema_only);
-    add_column(CDRZOO_COLUMN_SAMPLE, table_.sample, schema_only);
+    if (!table_.sample.empty() || table_.drug.empty()) add_column(CDRZOO_COLUMN_SAMPLE, table_.sample, schema_only);
     if (!table_.drugs.key.empty()) add_column(CDRZOO_COLUMN_DRUG, table_.drug, schema_only);
     if (!table_.control.empty()) add_column(CDRZOO_COLUMN_CONTROL, table_.control, schema_only);
     if (!table_.dose.empty()) add_column(CDRZOO_COLUMN_DOSE, table_.dose, schema_only);
     if (!table_.time.empty()) add_column(CDRZOO_COLUMN_TIME, table_.time, schema_only);
+    for (const auto& [role, values] :
+         {std::pair{CDRZOO_COLUMN_DRUG_B, &table_.drug_b}, std::pair{CDRZOO_COLUMN_CONTEXT, &table_.context},
+          std::pair{CDRZOO_COLUMN_REFERENCE, &table_.reference},
+          std::pair{CDRZOO_COLUMN_REFERENCE_CONTROL, &table_.reference_control},
+          std::pair{CDRZOO_COLUMN_REFERENCE_B, &table_.reference_b},
+          std::pair{CDRZOO_COLUMN_REFERENCE_B_CONTROL, &table_.reference_b_control}}) {
+      if (!values->empty()) add_column(role, *values, schema_only);
+    }
     view_.size = sizeof view_;
     view_.entities = span_of(entities_);
     view_.columns = span_of(columns_);
-    view_.n_obs = static_cast<std::int64_t>(table_.sample.size());
+    view_.n_obs = static_cast<std::int64_t>(n_obs());
     if (!table_.target.empty()) {
       view_.flags = CDRZOO_VIEW_LABELLED;
       view_.target = array_of(table_.target, table_.n_targets);
@@ -141,7 +152,8 @@ class View {
   [[nodiscard]] const cdrzoo_view* get() const { return &view_; }
   [[nodiscard]] cdrzoo_span entities() const { return span_of(entities_); }
   [[nodiscard]] cdrzoo_span columns() const { return span_of(columns_); }
-  [[nodiscard]] std::size_t n_obs() const { return table_.sample.size(); }
+  /// Tasks whose targets are treated profiles have no column of samples.
+  [[nodiscard]] std::size_t n_obs() const { return std::max(table_.sample.size(), table_.drug.size()); }
 
  private:
   void add_entities(std::int32_t axis, const Entities& source, bool schema_only) {
