@@ -11,7 +11,7 @@ namespace cdrzoo {
 /// needed to compute every score again; only what needs single cells is kept as numbers (`metrics`).
 struct ConditionTable {
   std::vector<std::string> part;  ///< "validation" | "test"
-  std::vector<std::string> name;  ///< "A172 + panobinostat, 1 uM, 24 h"; unique within a part
+  std::vector<std::string> name;  ///< "A172: panobinostat, 1 uM, 24 h"; unique within a part
   std::vector<std::string> context, perturbation;
   std::vector<std::string> second;         ///< "" = single
   std::vector<std::string> domain;         ///< of the control

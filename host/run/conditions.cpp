@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/conditions.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include "metrics/perturbation.hpp"
+
+namespace cdrzoo {
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+std::string name_of(const Dataset& dataset, std::int32_t drug) {
+  const auto d = static_cast<std::size_t>(drug);
+  return dataset.drugs.name[d].empty() ? dataset.drugs.id[d] : dataset.drugs.name[d];
+}
+
+/// "1 uM" for -6.
+std::string dose_words(double log10_molar) {
+  for (const auto& [unit, exponent] : {std::pair("M", 0), std::pair("mM", -3), std::pair("uM", -6)}) {
+    if (log10_molar >= exponent - 1e-6) return fmt::format("{:.3g} {}", std::pow(10.0, log10_molar - exponent), unit);
+  }
+  return fmt::format("{:.3g} nM", std::pow(10.0, log10_molar + 9));
+}
+
+/// Adds rows one at a time; values that are not there do not count.
+class RunningMean {
+ public:
+  explicit RunningMean(std::int64_t genes) : sum_(static_cast<std::size_t>(genes), 0), count_(sum_.size(), 0) {}
+  template <typename T>
+  void add(const T* row) {
+    for (std::size_t g = 0; g < sum_.size(); ++g) {
+      if (!std::isfinite(row[g])) continue;
+      sum_[g] += static_cast<double>(row[g]);
+      ++count_[g];
+    }
+  }
+  [[nodiscard]] std::vector<double> take() const {
+    std::vector<double> mean(sum_.size(), kNan);
+    for (std::size_t g = 0; g < mean.size(); ++g) {
+      if (count_[g] > 0) mean[g] = sum_[g] / static_cast<double>(count_[g]);
+    }
+    return mean;
+  }
+
+ private:
+  std::vector<double> sum_;
+  std::vector<std::int64_t> count_;
+};
+
+/// Rounded once: the file holds float32, and scores are computed from what it holds.
+void append(std::vector<float>& to, const std::vector<double>& row) {
+  for (const double v : row) to.push_back(static_cast<float>(v));
+}
+
+std::vector<double> doubles(const float* row, std::int64_t n) { return {row, row + n}; }
+
+class Collector {
+ public:
+  Collector(const Dataset& dataset, const std::vector<std::int32_t>& train_rows)
+      : dataset_(dataset), p_(*dataset.perturbations) {
+    table_.genes = p_.profile.cols;
+    table_.deg_columns = p_.deg.cols > 0 ? p_.deg.cols : std::min<std::int64_t>(table_.genes, kDegSizes[2]);
+    for (const std::int32_t row : train_rows) {
+      const auto r = static_cast<std::size_t>(row);
+      train_of_context_[p_.context[r]][p_.condition[r]].push_back(row);
+      if (p_.drug_b[r] < 0) trained_alone_.insert(p_.drug[r]);
+    }
+    for (std::int64_t r = 0; r < p_.size(); ++r) {
+      controls_of_context_[p_.context[static_cast<std::size_t>(r)]].insert(p_.control[static_cast<std::size_t>(r)]);
+    }
+  }
+
+  void add(const PredictedProfiles& part) {
+    const std::size_t n = part.row.size();
+    if (part.status.size() != n || part.prediction.rows != static_cast<std::int64_t>(n) ||
+        (n > 0 && part.prediction.cols != table_.genes) ||
+        (!part.n_references.empty() && part.n_references.size() != n) ||
+        (!part.in_context.empty() && part.in_context.size() != n)) {
+      throw std::logic_error("the columns of predicted profiles differ in length");
+    }
+    std::map<std::int32_t, std::vector<std::size_t>> members;  // condition -> positions in the part
+    for (std::size_t i = 0; i < n; ++i) members[p_.condition[static_cast<std::size_t>(part.row[i])]].push_back(i);
+    for (const auto& [condition, positions] : members) add_condition(part, condition, positions);
+  }
+
+  [[nodiscard]] ConditionTable finish() {
+    name_conditions();
+    // Columns of cells' scores that no condition has are no columns.
+    table_.metrics.erase(std::remove_if(table_.metrics.begin(), table_.metrics.end(),
+                                        [](const ConditionTable::Metric& m) {
+                                          return std::none_of(m.value.begin(), m.value.end(),
+                                                              [](double v) { return std::isfinite(v); });
+                                        }),
+                         table_.metrics.end());
+    for (ConditionTable::Metric& metric : table_.metrics) {
+      metric.value.resize(table_.size(), kNan);
+      metric.flag.resize(table_.size(), "");
+    }
+    return std::move(table_);
+  }
+
+ private:
+  void add_condition(const PredictedProfiles& part, std::int32_t condition, const std::vector<std::size_t>& positions) {
+    const auto first = static_cast<std::size_t>(part.row[positions.front()]);
+    const std::int32_t context = p_.context[first];
+    table_.part.push_back(part.part);
+    table_.condition.push_back(condition);
+    table_.context.push_back(p_.contexts[static_cast<std::size_t>(context)]);
+    table_.perturbation.push_back(name_of(dataset_, p_.drug[first]));
+    table_.second.push_back(p_.drug_b[first] < 0 ? "" : name_of(dataset_, p_.drug_b[first]));
+    const auto control = static_cast<std::size_t>(p_.control[first]);
+    table_.domain.push_back(dataset_.domains.name[static_cast<std::size_t>(dataset_.samples.domain[control])]);
+    table_.dose_log10_molar.push_back(static_cast<double>(p_.dose_log10_molar[first]));
+    table_.time_h.push_back(static_cast<double>(p_.time_h[first]));
+    table_.singles_seen.push_back(
+        p_.drug_b[first] < 0
+            ? -1
+            : static_cast<std::int32_t>(trained_alone_.count(p_.drug[first]) + trained_alone_.count(p_.drug_b[first])));
+    table_.control_row.push_back(control_row(context));
+    table_.train_row.push_back(train_row(context));
+    add_profiles(part, positions);
+    add_deg(condition);
+    if (part.part == "test" && positions.size() > 1) add_cell_scores(part, positions);
+  }
+
+  void add_profiles(const PredictedProfiles& part, const std::vector<std::size_t>& positions) {
+    RunningMean truth(table_.genes);
+    RunningMean prediction(table_.genes);
+    std::map<std::int32_t, std::int32_t> failures;  // status -> rows
+    std::int32_t predicted = 0;
+    std::int32_t references = 0;
+    std::int32_t in_context = 0;
+    for (const std::size_t i : positions) {
+      truth.add(p_.profile.row(part.row[i]));
+      if (part.status[i] == 0) {
+        prediction.add(part.prediction.row(static_cast<std::int64_t>(i)));
+        ++predicted;
+      } else {
+        ++failures[part.status[i]];
+      }
+      if (!part.n_references.empty()) references = std::max(references, part.n_references[i]);
+      if (!part.in_context.empty()) in_context = std::max(in_context, part.in_context[i]);
+    }
+    append(table_.truth, truth.take());
+    append(table_.prediction, prediction.take());
+    table_.n_rows.push_back(static_cast<std::int32_t>(positions.size()));
+    table_.n_predicted.push_back(predicted);
+    table_.n_references.push_back(references);
+    table_.in_context.push_back(in_context);
+    const auto worst = std::max_element(failures.begin(), failures.end(),
+                                        [](const auto& a, const auto& b) { return a.second < b.second; });
+    table_.status.push_back(worst == failures.end() ? 0 : worst->first);
+  }
+
+  void add_deg(std::int32_t condition) {
+    std::vector<std::int32_t> list;
+    if (p_.deg.cols > 0) {
+      list.assign(p_.deg.row(condition), p_.deg.row(condition) + p_.deg.cols);
+    } else {
+      const auto k = static_cast<std::int32_t>(table_.deg_columns);
+      list = largest_differences(last(table_.truth), control_of_last(), k);
+      list.resize(static_cast<std::size_t>(k), -1);
+    }
+    table_.deg.insert(table_.deg.end(), list.begin(), list.end());
+  }
+
+  void add_cell_scores(const PredictedProfiles& part, const std::vector<std::size_t>& positions) {
+    std::vector<float> true_cells;
+    std::vector<float> predicted_cells;
+    for (const std::size_t i : positions) {
+      const float* truth = p_.profile.row(part.row[i]);
+      true_cells.insert(true_cells.end(), truth, truth + table_.genes);
+      if (part.status[i] != 0) continue;
+      const float* prediction = part.prediction.row(static_cast<std::int64_t>(i));
+      predicted_cells.insert(predicted_cells.end(), prediction, prediction + table_.genes);
+    }
+    const auto rows = static_cast<std::int64_t>(positions.size());
+    const MatrixView<float> cells{true_cells.data(), rows, table_.genes};
+    keep(cell_distances(cells, {predicted_cells.data(), table_.n_predicted.back(), table_.genes}));
+
+    const std::vector<double> truth = last(table_.truth);
+    const std::vector<double> control = control_of_last();
+    std::vector<double> perturbed;
+    if (table_.train_row.back() >= 0) {
+      perturbed = doubles(table_.train_perturbed.data() + table_.train_row.back() * table_.genes, table_.genes);
+    }
+    std::vector<std::int32_t> deg(table_.deg.end() - table_.deg_columns, table_.deg.end());
+    deg.erase(std::find(deg.begin(), deg.end(), -1), deg.end());
+    keep(noise_ceiling({truth, truth, control, perturbed, deg}, cells));
+  }
+
+  /// Scores of the condition that was added last.
+  void keep(const std::vector<MetricValue>& scores) {
+    for (const MetricValue& score : scores) {
+      auto found = std::find_if(table_.metrics.begin(), table_.metrics.end(),
+                                [&](const ConditionTable::Metric& m) { return m.name == score.name; });
+      if (found == table_.metrics.end()) {
+        table_.metrics.push_back({score.name, {}, {}});
+        found = table_.metrics.end() - 1;
+      }
+      found->value.resize(table_.size() - 1, kNan);
+      found->flag.resize(table_.size() - 1, "");
+      found->value.push_back(score.value);
+      found->flag.push_back(score.flag);
+    }
+  }
+
+  [[nodiscard]] std::vector<double> last(const std::vector<float>& matrix) const {
+    return {matrix.end() - table_.genes, matrix.end()};
+  }
+  [[nodiscard]] std::vector<double> control_of_last() const {
+    return doubles(table_.control.data() + table_.control_row.back() * table_.genes, table_.genes);
+  }
+
+  /// Mean of all controls that the data set has of a context: single cells point at a random one each.
+  std::int32_t control_row(std::int32_t context) {
+    const auto [it, fresh] = control_row_.try_emplace(context, static_cast<std::int32_t>(control_row_.size()));
+    if (fresh) {
+      RunningMean mean(table_.genes);
+      for (const std::int32_t sample : controls_of_context_.at(context)) mean.add(dataset_.expression().row(sample));
+      append(table_.control, mean.take());
+    }
+    return it->second;
+  }
+
+  /// Mean of the training perturbed profiles, each condition counting once: those of the context, where training has
+  /// any, else all. What is common to all treated profiles of a context is no effect of a perturbation.
+  std::int32_t train_row(std::int32_t context) {
+    if (train_of_context_.empty()) return -1;
+    constexpr std::int32_t kAll = -1;
+    const std::int32_t code = train_of_context_.count(context) > 0 ? context : kAll;
+    const auto [it, fresh] = train_row_.try_emplace(code, static_cast<std::int32_t>(train_row_.size()));
+    if (!fresh) return it->second;
+    RunningMean mean(table_.genes);
+    for (const auto& [trained, conditions] : train_of_context_) {
+      if (code != kAll && trained != code) continue;
+      for (const auto& [condition, rows] : conditions) {
+        RunningMean own(table_.genes);
+        for (const std::int32_t row : rows) own.add(p_.profile.row(row));
+        mean.add(own.take().data());
+      }
+    }
+    append(table_.train_perturbed, mean.take());
+    return it->second;
+  }
+
+  void name_conditions() {
+    std::map<std::string, int> uses;
+    for (std::size_t i = 0; i < table_.size(); ++i) {
+      std::string name = table_.context[i] + ": " + table_.perturbation[i];
+      if (!table_.second[i].empty()) name += " + " + table_.second[i];
+      if (std::isfinite(table_.dose_log10_molar[i])) name += ", " + dose_words(table_.dose_log10_molar[i]);
+      if (std::isfinite(table_.time_h[i])) name += fmt::format(", {:.4g} h", table_.time_h[i]);
+      ++uses[table_.part[i] + name];
+      table_.name.push_back(std::move(name));
+    }
+    // Two perturbations may have one name (a drug under two ids).
+    for (std::size_t i = 0; i < table_.size(); ++i) {
+      if (uses.at(table_.part[i] + table_.name[i]) > 1)
+        table_.name[i] += fmt::format(" (condition {})", table_.condition[i]);
+    }
+  }
+
+  const Dataset& dataset_;
+  const Dataset::Perturbations& p_;
+  ConditionTable table_;
+  std::map<std::int32_t, std::map<std::int32_t, std::vector<std::int32_t>>> train_of_context_;  // condition -> rows
+  std::map<std::int32_t, std::set<std::int32_t>> controls_of_context_;
+  std::set<std::int32_t> trained_alone_;
+  std::map<std::int32_t, std::int32_t> control_row_, train_row_;
+};
+
+}  // namespace
+
+ConditionTable collect_conditions(const Dataset& dataset, const std::vector<std::int32_t>& train_rows,
+                                  const std::vector<PredictedProfiles>& parts) {
+  Collector collector(dataset, train_rows);
+  for (const PredictedProfiles& part : parts) collector.add(part);
+  return collector.finish();
+}
+
+}  // namespace cdrzoo
