@@ -20,15 +20,24 @@ std::string comparison_id(const Record& record) {
 }
 
 bool is_naive(const std::string& model_id) {
-  static const std::array<const char*, 6> kNaive = {"baseline.global_mean",      "baseline.drug_mean",
-                                                    "baseline.sample_mean",      "baseline.tissue_mean",
-                                                    "baseline.drug_tissue_mean", "baseline.mean_effects"};
+  static const std::array<const char*, 10> kNaive = {
+      "baseline.global_mean",      "baseline.drug_mean",    "baseline.sample_mean",      "baseline.tissue_mean",
+      "baseline.drug_tissue_mean", "baseline.mean_effects", "perturbation.control_mean", "perturbation.train_mean",
+      "perturbation.mean_shift",   "perturbation.additive"};
   return std::find(kNaive.begin(), kNaive.end(), model_id) != kNaive.end();
 }
 
 std::vector<std::string> reference_baselines(const Record& record) {
   const std::string kind = text_of(record.split, "kind");
   const std::string group = text_of(record.split, "group_type");
+  if (record.task == "expression") {
+    // The first two say something of the perturbation, where training or a reference knows it; the others always
+    // answer.
+    if (kind == "unseen_combination" || group == "combination") {
+      return {"perturbation.additive", "perturbation.train_mean", "perturbation.control_mean"};
+    }
+    return {"perturbation.mean_shift", "perturbation.train_mean", "perturbation.control_mean"};
+  }
   const bool own = kind != "file";  // a split file says by its groups what is unseen
   if (kind == "transfer" || kind == "lto" || (!own && group == "tissue")) return {"baseline.drug_mean"};
   if (kind == "lpo" || kind == "pairs811" || (!own && group == "pair")) return {"baseline.mean_effects"};

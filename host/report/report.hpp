@@ -16,7 +16,8 @@ struct ResultRow {
   std::string run, model, name, version, variant, params, dataset, task, split, split_hash;
   int repeat = 0, fold = 0;
   std::uint64_t seed = 0;
-  /// pooled | per_drug | per_sample | per_tissue (macro means) | per_drug:<name> (one group) | validation
+  /// pooled | per_drug | per_sample | per_tissue (macro means) | per_drug:<name> (one group) | validation; task
+  /// expression: condition | singles_seen_<k> (means over conditions) | condition:<name> | pooled | validation
   std::string level;
   std::string metric;
   double value = 0;                                 ///< NaN = undefined for these rows
@@ -37,8 +38,9 @@ struct ResultRow {
 void write_results_csv(const std::vector<ResultRow>& rows, const std::filesystem::path& path);
 
 struct ReportOptions {
-  std::string format = "text";       ///< text | markdown | csv
-  std::vector<std::string> metrics;  ///< "level:metric" or "metric" (pooled); empty = the task's defaults
+  std::string format = "text";  ///< text | markdown | csv
+  std::vector<std::string>
+      metrics;  ///< "level:metric" or "metric" (pooled, task expression: condition); empty = the task's defaults
   std::string reference_model;  ///< name or id, or "best_naive"; significance against it; empty = the best per metric
   std::string title;            ///< name of the experiment, or empty
   bool color = false;           ///< text: the best in bold by ANSI codes; else marked by ">"

@@ -12,6 +12,7 @@
 #include "metrics/aggregate.hpp"
 #include "metrics/metrics.hpp"
 #include "report/comparison.hpp"
+#include "report/fold_scores.hpp"
 #include "report/report.hpp"
 
 namespace cdrzoo {
@@ -148,28 +149,6 @@ std::vector<T> take(const std::vector<T>& values, const std::vector<std::size_t>
   taken.reserve(rows.size());
   for (const std::size_t i : rows) taken.push_back(values[i]);
   return taken;
-}
-
-ResultRow row_of(const Record& record, const std::string& run_id) {
-  ResultRow row;
-  row.run = run_id;
-  row.model = record.model;
-  row.name = record.model_name;
-  row.version = record.model_version;
-  row.variant = record.variant;
-  row.params = record.params.dump();
-  row.dataset = record.dataset;
-  row.task = record.task;
-  row.split = text_of(record.split, "kind");
-  row.split_hash = text_of(record.split, "hash");
-  row.repeat = record.repeat;
-  row.fold = record.fold;
-  row.seed = record.seed;
-  row.status = record.status;
-  row.message = record.message;
-  row.seconds = number_of(record.timing, "total_s", kNan);
-  row.key = record.key;
-  return row;
 }
 
 /// Scores the cells of one fold under the three coverage rules.
@@ -381,6 +360,34 @@ class FoldScorer {
 
 }  // namespace
 
+ResultRow row_of(const Record& record, const std::string& run_id) {
+  ResultRow row;
+  row.run = run_id;
+  row.model = record.model;
+  row.name = record.model_name;
+  row.version = record.model_version;
+  row.variant = record.variant;
+  row.params = record.params.dump();
+  row.dataset = record.dataset;
+  row.task = record.task;
+  row.split = text_of(record.split, "kind");
+  row.split_hash = text_of(record.split, "hash");
+  row.repeat = record.repeat;
+  row.fold = record.fold;
+  row.seed = record.seed;
+  row.status = record.status;
+  row.message = record.message;
+  row.seconds = number_of(record.timing, "total_s", kNan);
+  row.key = record.key;
+  return row;
+}
+
+ResultRow failure_row(const Record& record, const std::string& run_id) {
+  ResultRow failure = row_of(record, run_id);
+  failure.value = kNan;
+  return failure;
+}
+
 std::vector<ResultRow> compute_results(const Store& store, const std::vector<std::string>& keys,
                                        const std::string& run_id) {
   std::vector<Record> records;
@@ -403,6 +410,10 @@ std::vector<ResultRow> compute_results(const Store& store, const std::vector<std
       return std::forward_as_tuple(a->model_name, a->model, a->variant, a->seed, a->key) <
              std::forward_as_tuple(b->model_name, b->model, b->variant, b->seed, b->key);
     });
+    if (cells.front()->task == "expression") {
+      score_conditions(store, cells, run_id, rows);
+      continue;
+    }
     FoldBuilder builder;
     const bool scored = cells.front()->task == "regression" || cells.front()->task == "binary";
     for (const Record* record : cells) {
@@ -417,8 +428,7 @@ std::vector<ResultRow> compute_results(const Store& store, const std::vector<std
       if (ok(*record) && scored) {
         scorer.score(scorer.cells()[next++]);
       } else {
-        ResultRow failure = row_of(*record, run_id);
-        failure.value = kNan;
+        ResultRow failure = failure_row(*record, run_id);
         if (ok(*record)) failure.message = "the task " + record->task + " has no metrics yet";
         rows.push_back(std::move(failure));
       }

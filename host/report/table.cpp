@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "metrics/metrics.hpp"
+#include "metrics/perturbation.hpp"
 #include "metrics/statistics.hpp"
 #include "report/comparison.hpp"
 #include "report/report.hpp"
@@ -29,7 +30,9 @@ using FoldId = std::pair<int, int>;  // repeat, fold
 
 struct Metric {
   std::string level, name;  ///< of ResultRow
-  [[nodiscard]] std::string label() const { return level == "pooled" ? name : level + ":" + name; }
+  [[nodiscard]] std::string label() const {
+    return level == "pooled" || level == "condition" ? name : level + ":" + name;
+  }
 };
 
 /// Values of one metric of one model.
@@ -54,6 +57,8 @@ struct Model {
   bool filled = false;    ///< some of its rows were filled
   bool unfilled = false;  ///< rows were missing and could not be filled
   bool transductive = false;
+  std::map<FoldId, std::pair<double, std::int64_t>>
+      in_context;  ///< conditions with a reference of their context, of all
   std::vector<Column> columns;
 
   [[nodiscard]] bool ranked() const { return !transductive && !(coverage < kCoverageRanked); }
@@ -73,6 +78,10 @@ double mean_of_finite(const std::vector<double>& x) { return summarize_folds(x).
 
 std::vector<std::string> default_metrics(const std::string& task) {
   if (task == "binary") return {"auroc", "auprc", "per_drug:auroc", "accuracy", "f1", "mcc"};
+  if (task == "expression") {  // the change first: profiles look well predicted whatever was done to the cells
+    return {"pearson_delta_ctrl", "pearson_delta_pert", "r2", "r2_deg50", "mse_deg50", "direction_deg50",
+            "discrimination",     "energy_distance"};
+  }
   return {"per_drug:pearson", "per_drug:spearman", "rmse", "pearson"};
 }
 
@@ -83,9 +92,14 @@ std::string canonical_metric(const std::string& name) {
   return name;
 }
 
-Metric parse_metric(const std::string& text) {
+/// The level of a metric that is named without one.
+const char* plain_level(const std::string& task, const std::string& metric) {
+  return task == "expression" && metric != "coverage" ? "condition" : "pooled";
+}
+
+Metric parse_metric(const std::string& text, const std::string& task) {
   const auto colon = text.find(':');
-  if (colon == std::string::npos) return {"pooled", canonical_metric(text)};
+  if (colon == std::string::npos) return {plain_level(task, text), canonical_metric(text)};
   std::string level = text.substr(0, colon);
   if (level == "per_cell" || level == "per_cell_line") level = "per_sample";
   return {level, canonical_metric(text.substr(colon + 1))};
@@ -112,8 +126,12 @@ void check_metrics(const std::vector<ResultRow>& rows, const std::vector<std::st
   const auto known = known_metrics(all);
   if (known.empty()) return;  // every cell failed: the table says so
   for (const std::string& text : wanted) {
-    const Metric metric = parse_metric(text);
-    if (has_metric(known, metric)) continue;
+    const Metric metric = parse_metric(text, rows.front().task);
+    const bool somewhere = std::any_of(rows.begin(), rows.end(), [&](const ResultRow& row) {
+      const Metric own = parse_metric(text, row.task);
+      return row.level == own.level && row.metric == own.name;
+    });
+    if (somewhere) continue;
     const auto level = known.find(metric.level);
     std::string list;
     if (level == known.end()) {
@@ -130,14 +148,18 @@ void check_metrics(const std::vector<ResultRow>& rows, const std::vector<std::st
 /// Of the metrics asked for those that this comparison has (a run may hold both tasks), else the task's defaults.
 std::vector<Metric> choose_metrics(const Comparison& comparison, const std::vector<std::string>& wanted) {
   const auto known = known_metrics(comparison.rows);
+  const std::string& task = comparison.records.front()->task;
   std::vector<Metric> chosen;
   for (const std::string& text : wanted) {
-    const Metric metric = parse_metric(text);
+    const Metric metric = parse_metric(text, task);
     if (known.empty() || has_metric(known, metric)) chosen.push_back(metric);
   }
-  if (chosen.empty()) {
-    for (const std::string& text : default_metrics(comparison.records.front()->task))
-      chosen.push_back(parse_metric(text));
+  if (!chosen.empty()) return chosen;
+  for (const std::string& text : default_metrics(task)) {
+    const Metric metric = parse_metric(text, task);
+    // Profiles of whole conditions have no cells, and no distance between them.
+    if (metric.name == "energy_distance" && !has_metric(known, metric)) continue;
+    chosen.push_back(metric);
   }
   return chosen;
 }
@@ -213,6 +235,7 @@ void collect_models(Comparison& comparison) {
     if (found == model_of_key.end() || row->metric.empty()) continue;
     const FoldId fold{row->repeat, row->fold};
     if (row->metric == "coverage") coverage[found->second].push_back(row->value);
+    if (row->metric == "reference_in_context") comparison.models[found->second].in_context[fold] = {row->value, row->n};
     if (row->coverage_rule == "filled") has_filled.insert(row->key);
     for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
       if (row->level != comparison.metrics[m].level || row->metric != comparison.metrics[m].name) continue;
@@ -248,8 +271,13 @@ void collect_models(Comparison& comparison) {
   }
 }
 
+/// By what the best naive baseline is chosen on validation rows.
+const char* validation_metric(const std::string& task) {
+  return task == "binary" ? "auprc" : task == "expression" ? "mse" : "rmse";
+}
+
 void find_best_naive(Comparison& comparison) {
-  const std::string metric = comparison.records.front()->task == "binary" ? "auprc" : "rmse";
+  const std::string metric = validation_metric(comparison.records.front()->task);
   std::map<std::string, std::vector<double>> validation;  // model id -> values
   for (const ResultRow* row : comparison.rows) {
     if (row->level == "validation" && row->metric == metric && is_naive(row->model)) {
@@ -313,8 +341,9 @@ double test_train_ratio(const Comparison& comparison, std::string& words) {
   const std::string kind = text_of(first.split, "kind");
   const std::string group = text_of(first.split, "group_type");
   const int folds = std::max(int_of(first.split, "folds", 0), 0);
-  const bool grouped = (kind == "lco" || kind == "ldo" || kind == "lto" || kind == "lso" || kind == "transfer" ||
-                        (kind == "file" && group != "pair" && group != "sample x drug"));
+  const bool grouped =
+      (kind == "unseen_context" || kind == "unseen_perturbation" || kind == "lco" || kind == "ldo" || kind == "lto" ||
+       kind == "lso" || kind == "transfer" || (kind == "file" && group != "pair" && group != "sample x drug"));
   if (grouped && folds > 1) {
     words = "1/" + std::to_string(folds - 1) + " (groups)";
     return 1.0 / (folds - 1);
@@ -476,10 +505,18 @@ std::string one_line(std::string text) {
 
 std::string split_words(const Record& record) {
   const std::string kind = text_of(record.split, "kind");
-  static const std::map<std::string, std::string> kWords = {
-      {"lpo", "leave-pair-out"},          {"lco", "leave-cell-line-out"}, {"ldo", "leave-drug-out"},
-      {"lto", "leave-tissue-out"},        {"lso", "leave-scaffold-out"},  {"lcdo", "leave-cell-line-and-drug-out"},
-      {"pairs811", "random pairs 8:1:1"}, {"file", "split from a file"}};
+  static const std::map<std::string, std::string> kWords = {{"lpo", "leave-pair-out"},
+                                                            {"lco", "leave-cell-line-out"},
+                                                            {"ldo", "leave-drug-out"},
+                                                            {"lto", "leave-tissue-out"},
+                                                            {"lso", "leave-scaffold-out"},
+                                                            {"lcdo", "leave-cell-line-and-drug-out"},
+                                                            {"pairs811", "random pairs 8:1:1"},
+                                                            {"file", "split from a file"},
+                                                            {"unseen_context", "leave-context-out"},
+                                                            {"unseen_perturbation", "leave-perturbation-out"},
+                                                            {"unseen_pair", "leave-(context, perturbation)-out"},
+                                                            {"unseen_combination", "leave-combination-out"}};
   const auto it = kWords.find(kind);
   if (kind == "transfer") {
     return "domain transfer " + text_of(record.split, "source") + " -> " + text_of(record.split, "target");
@@ -529,6 +566,35 @@ std::string heading(const Comparison& comparison, const ReportOptions& options) 
   return text;
 }
 
+std::string join(const std::vector<std::string>& parts, const std::string& separator) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
+  return text;
+}
+
+/// The best that noise leaves, for the metrics that are shown; empty if the data has no cells.
+std::string ceiling_words(const Comparison& comparison) {
+  std::vector<std::string> parts;
+  for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
+    std::map<FoldId, double> by_fold;  // a property of the truth: the same for all models
+    for (const ResultRow* row : comparison.rows) {
+      if (row->level == comparison.metrics[m].level && row->coverage_rule == "as_reported" &&
+          row->metric == comparison.metrics[m].name + "_ceiling") {
+        by_fold[{row->repeat, row->fold}] = row->value;
+      }
+    }
+    std::vector<double> values;
+    for (const auto& [fold, value] : by_fold) values.push_back(value);
+    const Summary summary = summarize_folds(values);
+    if (summary.valid > 0) {
+      parts.push_back(comparison.metrics[m].label() + " " + fixed(summary.mean, decimals_of(comparison, m)));
+    }
+  }
+  if (parts.empty()) return "";
+  return "Noise ceiling (one half of the real cells against the other, 10 halvings; a low estimate): " +
+         join(parts, ", ") + ".";
+}
+
 /// Sentences under the heading: what is compared, on what.
 std::vector<std::string> preamble(const Comparison& comparison) {
   std::vector<std::string> lines;
@@ -565,12 +631,6 @@ std::vector<std::string> preamble(const Comparison& comparison) {
   return lines;
 }
 
-std::string join(const std::vector<std::string>& parts, const std::string& separator) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
-  return text;
-}
-
 /// What is to be said of one model; empty = nothing.
 std::string model_note(const Comparison& comparison, const Model& model) {
   std::vector<std::string> parts;
@@ -605,6 +665,17 @@ std::string model_note(const Comparison& comparison, const Model& model) {
       text += " (WARNING: below 95 %)";
     }
     parts.push_back(text);
+  }
+  double in_context = 0;
+  std::int64_t conditions = 0;
+  for (const auto& [fold, counts] : model.in_context) {
+    in_context += counts.first;
+    conditions += counts.second;
+  }
+  // Whoever is shown a profile from the truth's own context has the easier task, whatever the score.
+  if (in_context > 0) {
+    parts.push_back("reference in the same context as the truth: " + fixed(in_context, 0) + " of " +
+                    count_of(static_cast<std::size_t>(conditions), "condition"));
   }
   if (model.transductive)
     parts.push_back("saw the features of the test entities (transductive); not ranked with the others");
@@ -644,7 +715,10 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
   }
   std::map<std::string, std::vector<std::string>> sizes;  // sentence -> metrics
   for (const Metric& metric : comparison.metrics) {
-    if (metric.level != "per_drug" && metric.level != "per_sample" && metric.level != "per_tissue") continue;
+    const bool conditions = first.task == "expression" && metric.level != "pooled";
+    if (!conditions && metric.level != "per_drug" && metric.level != "per_sample" && metric.level != "per_tissue") {
+      continue;
+    }
     std::int64_t valid = 0;
     std::int64_t total = 0;
     for (const ResultRow* row : comparison.rows) {
@@ -654,7 +728,12 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
         total = row->groups_total;
       }
     }
-    if (total > 0) {
+    if (total > 0 && conditions) {
+      const std::string median = metric.name.find("_median") != std::string::npos ? "median" : "mean";
+      sizes[median + " over the test conditions of a fold, up to " + std::to_string(valid) + " of " +
+            std::to_string(total) + "."]
+          .push_back(metric.label());
+    } else if (total > 0) {
       sizes["mean over the " + metric.level.substr(4) + "s with at least 10 test rows" +
             (first.task == "binary" ? " and 2 of each class" : "") + ", up to " + std::to_string(valid) + " of " +
             std::to_string(total) + " per fold."]
@@ -662,6 +741,7 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
     }
   }
   for (const auto& [sentence, metrics] : sizes) notes.push_back(join(metrics, ", ") + ": " + sentence);
+  if (const std::string ceiling = ceiling_words(comparison); !ceiling.empty()) notes.push_back(ceiling);
 
   if (significance.family > 0) {
     std::string text = "Significance: Nadeau-Bengio corrected t test on fold values against " +
@@ -691,12 +771,13 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
     }
   }
   if (!comparison.best_naive.empty()) {
-    notes.push_back("Best naive baseline, chosen on validation rows by " +
-                    std::string(first.task == "binary" ? "auprc" : "rmse") + ": " + comparison.best_naive + ".");
+    notes.push_back("Best naive baseline, chosen on validation rows by " + std::string(validation_metric(first.task)) +
+                    ": " + comparison.best_naive + ".");
   } else if (std::none_of(comparison.records.begin(), comparison.records.end(),
                           [](const Record* record) { return is_naive(record->model); })) {
-    notes.push_back(
-        "No naive mean is among these models: add one (baseline.drug_mean, ...) before believing a number.");
+    notes.push_back(std::string("No naive mean is among these models: add one (") +
+                    (first.task == "expression" ? "perturbation.control_mean" : "baseline.drug_mean") +
+                    ", ...) before believing a number.");
   }
   std::vector<std::string> fitted;  // in the order of the steps
   for (const Record* r : comparison.records) {
@@ -942,6 +1023,19 @@ void check_format(const ReportOptions& options) {
 
 /// Every metric that results of \p task can have, by level.
 std::map<std::string, std::set<std::string>> possible_metrics(const std::string& task) {
+  if (task == "expression") {
+    std::map<std::string, std::set<std::string>> possible;
+    possible["pooled"].insert("coverage");
+    for (const std::string& name : perturbation_metric_names()) {
+      const bool ceiling = name.find("_ceiling") != std::string::npos;
+      possible["condition"].insert({name, name + "_median"});
+      if (!ceiling) possible["condition"].insert(name + "_better");
+      for (const char* level : {"singles_seen_0", "singles_seen_1", "singles_seen_2"}) {
+        possible[level].insert({name, name + "_median"});
+      }
+    }
+    return possible;
+  }
   const std::vector<double> zero_one = {0, 1};
   std::map<std::string, std::set<std::string>> possible;
   std::set<std::string>& pooled = possible["pooled"];
@@ -972,11 +1066,13 @@ void check_report_options(const ReportOptions& options, const std::string& task,
   check_format(options);
   const auto possible = possible_metrics(task);
   for (const std::string& text : options.metrics) {
-    const Metric metric = parse_metric(text);
+    const Metric metric = parse_metric(text, task);
     const auto level = possible.find(metric.level);
     if (level == possible.end()) {
+      std::vector<std::string> levels;
+      for (const auto& [name, unused] : possible) levels.push_back(name);
       throw UsageError("metric \"" + text + "\": there is no level \"" + metric.level +
-                       "\"; there are: per_drug, per_sample, per_tissue, pooled");
+                       "\"; there are: " + join(levels, ", "));
     }
     if (level->second.count(metric.name) > 0) continue;
     throw UsageError("there is no metric \"" + metric.name + "\" at level \"" + metric.level + "\" of the task " +
@@ -986,7 +1082,9 @@ void check_report_options(const ReportOptions& options, const std::string& task,
   if (reference.empty() || std::find(models.begin(), models.end(), reference) != models.end()) return;
   if (reference == "best_naive") {
     if (std::any_of(models.begin(), models.end(), [](const std::string& id) { return is_naive(id); })) return;
-    throw UsageError("the reference \"best_naive\" needs a naive baseline (baseline.drug_mean, ...) among the models");
+    throw UsageError("the reference \"best_naive\" needs a naive baseline (" +
+                     std::string(task == "expression" ? "perturbation.control_mean" : "baseline.drug_mean") +
+                     ", ...) among the models");
   }
   throw UsageError("the reference model \"" + reference + "\" is not among the models: " + join(models, ", "));
 }

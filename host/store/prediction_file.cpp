@@ -4,6 +4,7 @@
 #include <hdf5.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <limits>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int kFormatVersion = 1;
 constexpr hsize_t kChunkRows = 16384;
+constexpr hsize_t kChunkValues = 65536;  // of a matrix
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 31;
 
 /// An HDF5 identifier that is closed on scope exit.
@@ -71,12 +73,14 @@ Id string_type() {
 // ---- writing ----
 
 /// Times are off so that equal contents are equal bytes.
-Id dataset_properties(hsize_t rows, bool compress) {
+/// \param columns of a matrix; 0 = a column
+Id dataset_properties(hsize_t rows, bool compress, hsize_t columns = 0) {
   Id properties = checked(H5Pcreate(H5P_DATASET_CREATE), &H5Pclose, "properties");
   checked(H5Pset_obj_track_times(properties, false), "properties");
   if (compress && rows > 0) {
-    const hsize_t chunk = std::min(rows, kChunkRows);
-    checked(H5Pset_chunk(properties, 1, &chunk), "chunks");
+    const hsize_t in_one = columns > 0 ? std::max<hsize_t>(1, kChunkValues / columns) : kChunkRows;
+    const std::array<hsize_t, 2> chunk = {std::min(rows, in_one), columns};
+    checked(H5Pset_chunk(properties, columns > 0 ? 2 : 1, chunk.data()), "chunks");
     if (H5Zfilter_avail(H5Z_FILTER_DEFLATE) > 0) {
       checked(H5Pset_shuffle(properties), "the shuffle filter");
       checked(H5Pset_deflate(properties, 4), "the deflate filter");
@@ -91,6 +95,21 @@ void write_column(hid_t file, const char* name, hid_t stored, hid_t memory, cons
   const Id properties = dataset_properties(rows, true);
   const Id set = checked(H5Dcreate2(file, name, stored, space, H5P_DEFAULT, properties, H5P_DEFAULT), &H5Dclose, name);
   if (rows > 0) checked(H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), name);
+}
+
+/// [rows, columns]
+void write_matrix(hid_t file, const char* name, hid_t stored, hid_t memory, const void* data, std::int64_t rows,
+                  std::int64_t columns) {
+  const std::array<hsize_t, 2> shape = {static_cast<hsize_t>(rows), static_cast<hsize_t>(columns)};
+  const Id space = checked(H5Screate_simple(2, shape.data(), nullptr), &H5Sclose, name);
+  const bool empty = rows == 0 || columns == 0;
+  const Id properties = dataset_properties(empty ? 0 : shape[0], true, shape[1]);
+  const Id set = checked(H5Dcreate2(file, name, stored, space, H5P_DEFAULT, properties, H5P_DEFAULT), &H5Dclose, name);
+  if (!empty) checked(H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), name);
+}
+
+Id new_group(hid_t file, const char* name) {
+  return checked(H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), &H5Gclose, name);
 }
 
 void write_names(hid_t file, const std::string& name, const std::vector<std::string>& values) {
@@ -129,6 +148,90 @@ void write_attribute(hid_t file, const char* name, int value) {
   checked(H5Awrite(attribute, H5T_NATIVE_INT, &value), name);
 }
 
+/// Every column of a table of conditions, once for writing and once for reading.
+template <typename Table, typename Text, typename Integer, typename Real>
+void each_column(Table& t, Text text, Integer integer, Real real) {
+  text("part", t.part);
+  text("name", t.name);
+  text("context", t.context);
+  text("perturbation", t.perturbation);
+  text("second", t.second);
+  text("domain", t.domain);
+  real("dose_log10_molar", t.dose_log10_molar);
+  real("time_h", t.time_h);
+  integer("condition", t.condition);
+  integer("n_rows", t.n_rows);
+  integer("n_predicted", t.n_predicted);
+  integer("n_references", t.n_references);
+  integer("in_context", t.in_context);
+  integer("singles_seen", t.singles_seen);
+  integer("status", t.status);
+  integer("control_row", t.control_row);
+  integer("train_row", t.train_row);
+}
+
+/// What is wrong with the sizes of a table; "" = nothing.
+std::string size_error(const ConditionTable& t) {
+  const std::size_t n = t.size();
+  std::string wrong;
+  const auto column = [&](const char* name, const auto& values) {
+    if (values.size() != n) wrong = name;
+  };
+  each_column(t, column, column, column);
+  for (const ConditionTable::Metric& m : t.metrics) {
+    column(m.name.c_str(), m.value);
+    column(m.name.c_str(), m.flag);
+  }
+  const auto genes = static_cast<std::size_t>(t.genes);
+  if (t.truth.size() != n * genes || t.prediction.size() != n * genes) wrong = "truth, prediction";
+  if (t.deg.size() != n * static_cast<std::size_t>(t.deg_columns)) wrong = "deg";
+  const auto points_into = [&](const std::vector<std::int32_t>& rows, const std::vector<float>& matrix, int lowest) {
+    const auto count = static_cast<std::int64_t>(genes > 0 ? matrix.size() / genes : 0);
+    return std::all_of(rows.begin(), rows.end(), [&](std::int32_t r) { return r >= lowest && r < count; });
+  };
+  if (!points_into(t.control_row, t.control, 0)) wrong = "control_row";
+  if (!points_into(t.train_row, t.train_perturbed, -1)) wrong = "train_row";
+  const bool genes_known =
+      std::all_of(t.deg.begin(), t.deg.end(), [&](std::int32_t g) { return g >= -1 && g < t.genes; });
+  return genes_known ? wrong : "deg";
+}
+
+void write_conditions(hid_t file, const ConditionTable& t) {
+  if (const std::string wrong = size_error(t); !wrong.empty()) {
+    throw std::logic_error("a table of conditions has a wrong size of " + wrong);
+  }
+  const Id group = new_group(file, "conditions");
+  const Id names = new_group(group, "names");
+  each_column(
+      t, [&](const char* name, const auto& values) { write_coded(group, name, values); },
+      [&](const char* name, const auto& values) {
+        write_column(group, name, H5T_STD_I32LE, H5T_NATIVE_INT32, values.data(), values.size());
+      },
+      [&](const char* name, const auto& values) {
+        write_column(group, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, values.data(), values.size());
+      });
+  const auto n = static_cast<std::int64_t>(t.size());
+  const auto profiles = [&](const char* name, const std::vector<float>& values) {
+    const std::int64_t rows = t.genes > 0 ? static_cast<std::int64_t>(values.size()) / t.genes : 0;
+    write_matrix(group, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, values.data(), rows, t.genes);
+  };
+  profiles("truth", t.truth);
+  profiles("prediction", t.prediction);
+  profiles("control", t.control);
+  profiles("train_perturbed", t.train_perturbed);
+  write_matrix(group, "deg", H5T_STD_I32LE, H5T_NATIVE_INT32, t.deg.data(), n, t.deg_columns);
+  const Id metrics = new_group(group, "metrics");
+  const Id flags = new_group(group, "flags");
+  const Id flag_names = new_group(flags, "names");
+  std::vector<std::string> order;
+  for (const ConditionTable::Metric& m : t.metrics) {
+    write_column(metrics, m.name.c_str(), H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, m.value.data(), m.value.size());
+    write_coded(flags, m.name, m.flag);
+    order.push_back(m.name);
+  }
+  write_names(group, "metric_names", order);
+}
+
 // ---- reading ----
 
 std::int64_t length(hid_t set, const char* name) {
@@ -152,6 +255,34 @@ std::vector<T> read_column(hid_t file, const char* name, hid_t memory, H5T_class
   }
   std::vector<T> values(static_cast<std::size_t>(found));
   if (found > 0) checked(H5Dread(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), name);
+  return values;
+}
+
+/// \param rows, columns as expected; -1 = any, and set
+template <typename T>
+std::vector<T> read_matrix(hid_t file, const char* name, hid_t memory, H5T_class_t expected, std::int64_t& rows,
+                           std::int64_t& columns) {
+  const Id set = checked(H5Dopen2(file, name, H5P_DEFAULT), &H5Dclose, name);
+  const Id type = checked(H5Dget_type(set), &H5Tclose, name);
+  if (H5Tget_class(type) != expected) throw Failure{std::string(name) + " (wrong type)"};
+  const Id space = checked(H5Dget_space(set), &H5Sclose, name);
+  std::array<hsize_t, 2> shape{};
+  if (H5Sget_simple_extent_ndims(space) != 2 || H5Sget_simple_extent_dims(space, shape.data(), nullptr) != 2) {
+    throw Failure{std::string(name) + " (two dimensions are expected)"};
+  }
+  const auto limit = static_cast<hsize_t>(kMaxRows);
+  if (shape[0] > limit || shape[1] > limit || (shape[1] > 0 && shape[0] > (limit << 3U) / shape[1])) {
+    throw Failure{std::string(name) + " (too large)"};
+  }
+  const std::array<std::int64_t, 2> found = {static_cast<std::int64_t>(shape[0]), static_cast<std::int64_t>(shape[1])};
+  if ((rows >= 0 && rows != found[0]) || (columns >= 0 && columns != found[1])) {
+    throw Failure{std::string(name) + " (" + std::to_string(found[0]) + " x " + std::to_string(found[1]) +
+                  " values do not fit the others)"};
+  }
+  rows = found[0];
+  columns = found[1];
+  std::vector<T> values(static_cast<std::size_t>(rows * columns));
+  if (!values.empty()) checked(H5Dread(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), name);
   return values;
 }
 
@@ -188,6 +319,41 @@ std::vector<std::string> read_coded(hid_t file, const std::string& name, std::in
   return values;
 }
 
+ConditionTable read_conditions(hid_t file) {
+  const Id group = checked(H5Gopen2(file, "conditions", H5P_DEFAULT), &H5Gclose, "conditions");
+  ConditionTable t;
+  t.condition = read_column<std::int32_t>(group, "condition", H5T_NATIVE_INT32, H5T_INTEGER, -1);
+  auto n = static_cast<std::int64_t>(t.size());
+  each_column(
+      t, [&](const char* name, auto& values) { values = read_coded(group, name, n); },
+      [&](const char* name, auto& values) {
+        values = read_column<std::int32_t>(group, name, H5T_NATIVE_INT32, H5T_INTEGER, n);
+      },
+      [&](const char* name, auto& values) {
+        values = read_column<double>(group, name, H5T_NATIVE_DOUBLE, H5T_FLOAT, n);
+      });
+  t.genes = -1;
+  t.deg_columns = -1;
+  const auto profiles = [&](const char* name, std::int64_t rows) {
+    return read_matrix<float>(group, name, H5T_NATIVE_FLOAT, H5T_FLOAT, rows, t.genes);
+  };
+  t.truth = profiles("truth", n);
+  t.prediction = profiles("prediction", n);
+  t.control = profiles("control", -1);
+  t.train_perturbed = profiles("train_perturbed", -1);
+  t.deg = read_matrix<std::int32_t>(group, "deg", H5T_NATIVE_INT32, H5T_INTEGER, n, t.deg_columns);
+  const Id flags = checked(H5Gopen2(group, "flags", H5P_DEFAULT), &H5Gclose, "flags");
+  for (const std::string& name : read_names(group, "metric_names")) {
+    const std::string path = "metrics/" + name;
+    t.metrics.push_back(
+        {name, read_column<double>(group, path.c_str(), H5T_NATIVE_DOUBLE, H5T_FLOAT, n), read_coded(flags, name, n)});
+  }
+  if (const std::string wrong = size_error(t); !wrong.empty()) {
+    throw Failure{"conditions/" + wrong + " (the values do not fit each other)"};
+  }
+  return t;
+}
+
 }  // namespace
 
 std::string encode_predictions(const PredictionTable& table) {
@@ -218,6 +384,7 @@ std::string encode_predictions(const PredictionTable& table) {
       write_column(file, "prediction", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, table.prediction.data(), n);
       write_column(file, "status", H5T_STD_I32LE, H5T_NATIVE_INT32, table.status.data(), n);
     }
+    if (table.conditions) write_conditions(file, *table.conditions);
     checked(H5Fflush(file, H5F_SCOPE_GLOBAL), "the file");
     const ssize_t bytes = H5Fget_file_image(file, nullptr, 0);
     if (bytes <= 0) throw Failure{"the file image"};
@@ -257,6 +424,7 @@ PredictionTable decode_predictions(const std::string& bytes, const std::string& 
     table.drug = read_coded(file, "drug", n);
     table.tissue = read_coded(file, "tissue", n);
     table.domain = read_coded(file, "domain", n);
+    if (H5Lexists(file, "conditions", H5P_DEFAULT) > 0) table.conditions = read_conditions(file);
     return table;
   } catch (const Failure& failure) {
     throw DataError(where + ": damaged, HDF5 cannot read " + failure.what);

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "store/prediction_file.hpp"
 #include "support/catch.hpp"
 #include "support/small_disk.hpp"
 #include "support/temporary_folder.hpp"
@@ -62,6 +63,48 @@ PredictionTable make_table(std::size_t n) {
     t.status.push_back(i % 11 == 3 ? 1 : 0);
   }
   return t;
+}
+
+/// Conditions whose every value is a function of its place.
+ConditionTable make_conditions(std::size_t n, std::int64_t genes = 3) {
+  ConditionTable t;
+  t.genes = genes;
+  t.deg_columns = 2;
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto number = static_cast<std::int32_t>(i);
+    t.part.emplace_back(i % 3 == 0 ? "validation" : "test");
+    t.name.push_back("K562: p" + std::to_string(i));
+    t.context.emplace_back("K562");
+    t.perturbation.push_back("p" + std::to_string(i));
+    t.second.emplace_back(i % 2 == 0 ? "" : "q");
+    t.domain.emplace_back("\xC3\xA4");
+    t.dose_log10_molar.push_back(i % 2 == 0 ? -6.5 : std::numeric_limits<double>::quiet_NaN());
+    t.time_h.push_back(24);
+    t.condition.push_back(number);
+    t.n_rows.push_back(10 + number);
+    t.n_predicted.push_back(number);
+    t.n_references.push_back(2);
+    t.in_context.push_back(number % 2);
+    t.singles_seen.push_back(number % 4 - 1);
+    t.status.push_back(1);
+    t.control_row.push_back(number % 2);
+    t.train_row.push_back(-1);
+    for (std::int64_t g = 0; g < genes; ++g) {
+      t.truth.push_back(static_cast<float>(number) + 0.5F * static_cast<float>(g));
+      t.prediction.push_back(i == 1 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(g));
+    }
+    t.deg.insert(t.deg.end(), {2, -1});
+  }
+  t.control.assign(static_cast<std::size_t>(2 * genes), 0.25F);
+  t.metrics.push_back({"mmd", std::vector<double>(n, 0.125), std::vector<std::string>(n, "sampled")});
+  t.metrics.push_back({"energy_distance", std::vector<double>(n, -1), std::vector<std::string>(n)});
+  return t;
+}
+
+/// As bytes: NaN is not equal to itself.
+template <typename T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
 }
 
 /// Random walk: it does not compress.
@@ -142,6 +185,77 @@ TEST_CASE("a committed cell is read back as it was written") {
   }
   CHECK(file_text(folder / "s/cells/abc/log.txt") == "a line\n");
   CHECK_FALSE(fs::exists(temporary));
+}
+
+TEST_CASE("a table of conditions is read back as it was written, and equal ones are equal bytes") {
+  const std::size_t n = GENERATE(std::size_t{0}, std::size_t{1}, std::size_t{700});
+  PredictionTable table;
+  table.conditions = make_conditions(n, n == 700 ? 200 : 3);
+  const ConditionTable& t = *table.conditions;
+  const std::string image = encode_predictions(table);
+  CHECK(image == encode_predictions(table));
+  const PredictionTable back = decode_predictions(image, "here");
+  CHECK(back.size() == 0);
+  REQUIRE(back.conditions);
+  const ConditionTable& b = *back.conditions;
+  CHECK(b.part == t.part);
+  CHECK(b.name == t.name);
+  CHECK(b.context == t.context);
+  CHECK(b.perturbation == t.perturbation);
+  CHECK(b.second == t.second);
+  CHECK(b.domain == t.domain);
+  CHECK(bytes_of(b.dose_log10_molar) == bytes_of(t.dose_log10_molar));
+  CHECK(b.time_h == t.time_h);
+  CHECK(b.condition == t.condition);
+  CHECK(b.n_rows == t.n_rows);
+  CHECK(b.n_predicted == t.n_predicted);
+  CHECK(b.n_references == t.n_references);
+  CHECK(b.in_context == t.in_context);
+  CHECK(b.singles_seen == t.singles_seen);
+  CHECK(b.status == t.status);
+  CHECK(b.control_row == t.control_row);
+  CHECK(b.train_row == t.train_row);
+  CHECK(b.genes == t.genes);
+  CHECK(b.truth == t.truth);
+  CHECK(bytes_of(b.prediction) == bytes_of(t.prediction));
+  CHECK(b.control == t.control);
+  CHECK(b.train_perturbed.empty());
+  CHECK(b.deg_columns == 2);
+  CHECK(b.deg == t.deg);
+  REQUIRE(b.metrics.size() == 2);  // in their order
+  CHECK(b.metrics[0].name == "mmd");
+  CHECK(b.metrics[0].value == t.metrics[0].value);
+  CHECK(b.metrics[0].flag == t.metrics[0].flag);
+  CHECK(b.metrics[1].value == t.metrics[1].value);
+  CHECK_FALSE(decode_predictions(encode_predictions(make_table(2)), "here").conditions);
+}
+
+TEST_CASE("a table of conditions whose parts do not fit each other is not written") {
+  PredictionTable table;
+  table.conditions = make_conditions(4);
+  auto& t = *table.conditions;
+  SECTION("column") { t.n_rows.pop_back(); }
+  SECTION("matrix") { t.truth.pop_back(); }
+  SECTION("control") { t.control_row[2] = 2; }
+  SECTION("training mean") { t.train_row[0] = 0; }
+  SECTION("gene") { t.deg[1] = 3; }
+  SECTION("score") { t.metrics[1].flag.pop_back(); }
+  CHECK_THROWS_AS(encode_predictions(table), std::logic_error);
+}
+
+TEST_CASE("a damaged table of conditions is refused with the name of its file") {
+  const test::TemporaryFolder folder;
+  const Store store = Store::open(folder / "s");
+  PredictionTable table;
+  table.conditions = make_conditions(30, 40);
+  store.commit(store.new_temporary("k"), make_record("k"), table);
+  const fs::path path = folder / "s/cells/k/predictions.h5";
+  CHECK(store.check("k").key == "k");
+  const std::string image = file_text(path);
+  std::string damaged = image;
+  damaged[image.size() / 2] = static_cast<char>(damaged[image.size() / 2] ^ 1);
+  std::ofstream(path, std::ios::binary) << damaged;
+  CHECK_THAT(message_of<DataError>([&] { (void)store.predictions("k"); }), test::contains("predictions.h5: damaged"));
 }
 
 TEST_CASE("equal cells are equal bytes") {
