@@ -119,10 +119,10 @@ TEST_CASE("the mean shift takes training before the reference and the reference 
   SECTION("a combination that training holds is a perturbation of its own") {
     check_equal(mean_shift(effects, ask(known(1), known(0), place(9))), {16});
   }
-  SECTION("any other is the mean of what its members do, as far as that is known") {
+  SECTION("any other is the mean of what its members do") {
     check_equal(mean_shift(effects, ask(known(1), known(2), place(9))), {(8 + 32) / 2.0});
     check_equal(mean_shift(effects, ask(known(1), {kUnseen, other.data()}, place(9))), {(8 + 128) / 2.0});
-    check_equal(mean_shift(effects, ask(known(kUnseen), known(1), place(9))), {8});
+    check_equal(mean_shift(effects, ask(known(kUnseen), known(1), place(9))), {(effects.average()[0] + 8) / 2});
     check_equal(mean_shift(effects, ask(known(kUnseen), known(kUnseen), place(9))), effects.average());
   }
 }

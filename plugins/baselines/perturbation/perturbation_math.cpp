@@ -124,38 +124,21 @@ std::vector<int> Effects::choose(const Perturbation& what, const Place& at, Cont
   return chosen;
 }
 
-namespace {
-
-/// As member_shift, and empty where nothing is known.
-std::vector<double> known_shift(const Effects& effects, const Member& member, const Place& at, Contexts contexts) {
+std::vector<double> member_shift(const Effects& effects, const Member& member, const Place& at, Contexts contexts) {
   const auto chosen = effects.choose(combine(member.id, kNone), at, contexts);
   if (!chosen.empty()) return effects.mean(chosen);
-  if (member.measured == nullptr) return {};
-  return {member.measured, member.measured + effects.width()};
-}
-
-}  // namespace
-
-std::vector<double> member_shift(const Effects& effects, const Member& member, const Place& at, Contexts contexts) {
-  auto shift = known_shift(effects, member, at, contexts);
-  return shift.empty() ? effects.average() : shift;
+  if (member.measured != nullptr) return {member.measured, member.measured + effects.width()};
+  return effects.average();
 }
 
 std::vector<double> mean_shift(const Effects& effects, const Query& query) {
   if (!is_combination(query.what())) return member_shift(effects, query.a, query.at, Contexts::kAll);
   const auto chosen = effects.choose(query.what(), query.at, Contexts::kAll);
   if (!chosen.empty()) return effects.mean(chosen);
-  std::vector<double> sum(at_index(effects.width()), 0.0);
-  int known = 0;
-  for (const Member* member : {&query.a, &query.b}) {
-    const auto shift = known_shift(effects, *member, query.at, Contexts::kAll);
-    if (shift.empty()) continue;
-    add_to(sum, shift);
-    ++known;
-  }
-  if (known == 0) return effects.average();
-  for (double& x : sum) x /= known;
-  return sum;
+  auto mean = member_shift(effects, query.a, query.at, Contexts::kAll);
+  add_to(mean, member_shift(effects, query.b, query.at, Contexts::kAll));
+  for (double& x : mean) x /= 2;
+  return mean;
 }
 
 std::vector<double> additive_shift(const Effects& effects, const Query& query) {

@@ -115,7 +115,7 @@ struct Query {
                                                Contexts contexts);
 
 /// The change that the query's perturbation made in training. For a combination that training did not hold: the mean
-/// of the changes by its members, over those of which anything is known ("matching mean").
+/// of the changes by its two members ("matching mean").
 [[nodiscard]] std::vector<double> mean_shift(const Effects& effects, const Query& query);
 
 /// A single perturbation: as mean_shift. A combination: the sum of the changes by its members, each from training in
