@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
+#include <initializer_list>
 #include <iostream>
 #include <numeric>
 #include <sstream>
@@ -14,33 +15,59 @@
 #include "export/export.hpp"
 #include "import/builder.hpp"
 #include "import/demo.hpp"
+#include "import/perturbation_demo.hpp"
 #include "import/recipe.hpp"
 #include "run/plan.hpp"
 
 namespace cdrzoo::app {
 namespace {
 
+/// The options that only one kind of demo has.
+void refuse(const po::variables_map& values, std::initializer_list<const char*> options, const std::string& why) {
+  for (const char* option : options) {
+    if (values.count(option) != 0 && !values[option].defaulted())
+      throw UsageError(std::string("--") + option + " " + why + " --perturbations");
+  }
+}
+
 int demo(const Words& words) {
   const Usage usage{
-      "cdrzoo data demo FILE [--seed N] [--lines N] [--patients N] [--drugs N] [--genes N] [--conformers]",
+      "cdrzoo data demo FILE [--perturbations [--contexts N] [--cells N]] [--seed N] [--lines N] [--patients N] "
+      "[--drugs N] [--genes N] [--conformers]",
       "Makes a small data set with a planted signal: cell lines with ln IC50, patients with responder labels\n"
-      "behind a domain shift, and perturbation profiles. The same options give the same file.",
+      "behind a domain shift, and perturbation profiles; or profiles of perturbations alone, single and combined.\n"
+      "The same options give the same file.",
       "  cdrzoo data demo demo.h5\n"
-      "  cdrzoo data demo big.h5 --lines 1000 --genes 978    a larger one\n"};
+      "  cdrzoo data demo big.h5 --lines 1000 --genes 978    a larger one\n"
+      "  cdrzoo data demo screen.h5 --perturbations --cells 50    single cells under perturbations\n"};
   DemoSpec spec;
+  PerturbationDemoSpec screen;
   po::options_description options("options");
   options.add_options()                                                                        //
       ("seed", po::value(&spec.seed)->default_value(spec.seed), "seed of everything")          //
       ("lines", po::value(&spec.lines)->default_value(spec.lines), "cell lines")               //
       ("patients", po::value(&spec.patients)->default_value(spec.patients), "tumour samples")  //
       ("drugs", po::value(&spec.drugs)->default_value(spec.drugs),
-       ("drugs, at most " + std::to_string(demo_drug_limit())).c_str())      //
-      ("genes", po::value(&spec.genes)->default_value(spec.genes), "genes")  //
-      ("conformers", po::bool_switch(&spec.conformers), "add the drug block graph_mat, which takes a second");
+       ("drugs, at most " + std::to_string(demo_drug_limit()) + "; or perturbations").c_str())                 //
+      ("genes", po::value(&spec.genes)->default_value(spec.genes), "genes")                                    //
+      ("conformers", po::bool_switch(&spec.conformers), "add the drug block graph_mat, which takes a second")  //
+      ("perturbations", po::bool_switch(), "perturbation profiles and nothing else")                           //
+      ("contexts", po::value(&screen.contexts)->default_value(screen.contexts), "cell lines of these")         //
+      ("cells", po::value(&screen.cells)->default_value(screen.cells),
+       "cells of each of their conditions; 0: one pseudobulk");
   const auto values = parse(words, usage, options, "FILE");
   if (!values) return kExitOk;
   const std::string file = single(*values, "FILE", usage);
-  const DatasetContent content = make_demo(spec);
+  const bool perturbations = (*values)["perturbations"].as<bool>();
+  if (perturbations) {
+    refuse(*values, {"lines", "patients", "conformers"}, "does not go with");
+  } else {
+    refuse(*values, {"contexts", "cells"}, "needs");
+  }
+  screen.seed = spec.seed;
+  screen.perturbations = spec.drugs;
+  screen.genes = spec.genes;
+  const DatasetContent content = perturbations ? make_perturbation_demo(screen) : make_demo(spec);
   write_dataset(content, file);
   std::cout << file << ": " << content.sample_id.size() << " samples, " << content.drug_id.size() << " drugs, "
             << content.genes.size() << " genes, " << content.responses.size() << " records, "

@@ -7,10 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
-#include "base/hash.hpp"
-#include "base/random.hpp"
 #include "chem/molecule.hpp"
 #include "import/drug_structures.hpp"
+#include "import/seeded_stream.hpp"
 
 // Only + - * / and sqrt on doubles are used, which IEEE 754 fixes to the last bit; the build forbids contraction of
 // a * b + c. No function of the mathematical library and no distribution of the standard library is called.
@@ -66,25 +65,9 @@ constexpr std::size_t kFactors = 8;
 constexpr int kPerturbedLines = 20;
 constexpr int kPerturbingDrugs = 12;
 
-/// One named stream of numbers; element i is a function of (seed, name, i).
-class Stream {
- public:
-  Stream(std::uint64_t seed, const char* name) : seed_(derive_seed(seed, std::string("demo/") + name)) {}
-
-  /// In [0, 1).
-  double uniform() { return static_cast<double>(next() >> 11U) / 9007199254740992.0; }
-  /// Sum of twelve uniforms minus six (Irwin-Hall): mean 0, variance 1, and exact in integers until the last division.
-  double normal() {
-    std::uint64_t sum = 0;
-    for (int i = 0; i < 12; ++i) sum += next() >> 32U;
-    return static_cast<double>(sum) / 4294967296.0 - 6.0;
-  }
-  std::uint64_t below(std::uint64_t bound) { return (next() >> 32U) * bound >> 32U; }
-
- private:
-  std::uint64_t next() { return splitmix64(seed_, counter_++); }
-  std::uint64_t seed_;
-  std::uint64_t counter_ = 0;
+/// The streams of this generator.
+struct Stream : SeededStream {
+  Stream(std::uint64_t seed, const char* name) : SeededStream(seed, std::string("demo/") + name) {}
 };
 
 using Factors = std::array<double, kFactors>;
