@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iomanip>
 #include <iostream>
+#include <numeric>
 #include <set>
 
 #include "app/command_line.hpp"
@@ -37,6 +38,12 @@ std::string positive(const Dataset& dataset, const Rows& rows) {
   return percent(ones, labelled);
 }
 
+std::string conditions_in(const Dataset& dataset, const Rows& rows) {
+  std::set<std::int32_t> conditions;
+  for (const auto row : rows) conditions.insert(dataset.perturbations->condition[static_cast<std::size_t>(row)]);
+  return std::to_string(conditions.size());
+}
+
 void print_table(const std::vector<std::vector<std::string>>& table) {
   std::vector<std::size_t> width(table.front().size(), 0);
   for (const auto& line : table) {
@@ -48,6 +55,23 @@ void print_table(const std::vector<std::vector<std::string>>& table) {
     }
     std::cout << "\n";
   }
+}
+
+/// Perturbations: conditions of each part; the numbers of profiles follow where there are more of them.
+void print_conditions(const Dataset& dataset, const Split& split) {
+  const bool cells = dataset.perturbations->size() > dataset.perturbations->conditions;
+  std::vector<std::vector<std::string>> table = {{"repeat", "fold", "train", "early stop", "validation", "test",
+                                                  "references", "train groups", "test groups", "discarded rows"}};
+  const auto cell = [&](const Rows& rows) {
+    return conditions_in(dataset, rows) + (cells ? " (" + std::to_string(rows.size()) + ")" : "");
+  };
+  for (const auto& fold : split.folds) {
+    table.push_back({std::to_string(fold.repeat), std::to_string(fold.fold), cell(fold.train), cell(fold.early_stop),
+                     cell(fold.validation), cell(fold.test), cell(fold.references), std::to_string(fold.n_train_groups),
+                     std::to_string(fold.n_test_groups), std::to_string(fold.n_discarded)});
+  }
+  std::cout << "conditions" << (cells ? " (profiles)" : "") << " of each part\n";
+  print_table(table);
 }
 
 void print_split(const Dataset& dataset, const Split& split) {
@@ -63,6 +87,13 @@ void print_split(const Dataset& dataset, const Split& split) {
   if (spec.kind == "lcdo") std::cout << " (" << spec.folds << " x " << spec.folds << " blocks)";
   if (spec.repeats > 1) std::cout << " in " << spec.repeats << " repeats";
   if (spec.kind != "file") std::cout << ", seed " << spec.seed;
+  if (spec.singles_seen >= 0) {
+    std::cout << "\nsingles     " << spec.singles_seen << " of a tested double's perturbations are trained on alone";
+  }
+  if (!spec.contexts.empty()) {
+    std::cout << "\ncontexts    ";
+    for (const auto& name : spec.contexts) std::cout << (&name == &spec.contexts.front() ? "" : ", ") << name;
+  }
   std::cout << "\ngroups      " << split.group_type << "\nhash        " << split.hash << "\ndata hash   "
             << split.data_hash << "\n";
   if (!split.folds.front().unlabelled_samples.empty()) {
@@ -74,6 +105,10 @@ void print_split(const Dataset& dataset, const Split& split) {
   }
   std::cout << "\n";
 
+  if (split.of_perturbations) {
+    print_conditions(dataset, split);
+    return;
+  }
   std::vector<std::vector<std::string>> table = {{"repeat", "fold", "train", "early stop", "validation", "test",
                                                   "train groups", "test groups", "discarded", "train 1s", "test 1s"}};
   for (const auto& fold : split.folds) {
@@ -106,18 +141,22 @@ void print_split(const Dataset& dataset, const Split& split) {
 int make(const Words& words) {
   const Usage usage{
       "cdrzoo split make DATASET --kind KIND [-o FILE] [options], or cdrzoo split make --experiment FILE [-o FILE]",
-      "Divides the records of a data set into folds and shows them; -o keeps them. share/doc/splits.md gives the\n"
-      "kinds and the exact algorithm. The same data set, kind, folds and seed give the same split everywhere.",
+      "Divides the records or the perturbation profiles of a data set into folds and shows them; -o keeps them.\n"
+      "share/doc/splits.md gives the kinds and the exact algorithm. The same data set, kind, folds and seed give the\n"
+      "same split everywhere.",
       "  cdrzoo split make demo.h5 --kind lco --source lines            show it, write nothing\n"
       "  cdrzoo split make demo.h5 --kind lto --folds 2 --source lines -o lto.json --csv lto.csv\n"
       "  cdrzoo split make demo.h5 --kind transfer --source lines --target patients --task binary -o transfer.json\n"
+      "  cdrzoo split make screen.h5 --kind unseen_context --folds 4     perturbation profiles, unseen cell lines\n"
       "  cdrzoo split make --experiment demo.toml -o demo.split.json    what cdrzoo bench demo.toml uses\n"};
   Experiment experiment;
   auto& spec = experiment.split;
   std::string from, out, csv, groups, file;
   po::options_description options("options");
-  options.add_options()                                                                                              //
-      ("kind,k", po::value(&spec.kind), "lpo lco ldo lto lso lcdo pairs811 transfer file")                           //
+  options.add_options()  //
+      ("kind,k", po::value(&spec.kind),
+       "lpo lco ldo lto lso lcdo pairs811 transfer; of perturbation profiles unseen_context unseen_perturbation "
+       "unseen_pair unseen_combination; file")                                                                       //
       ("folds", po::value(&spec.folds), "folds; 5, or 10 for pairs811")                                              //
       ("repeats", po::value(&spec.repeats)->default_value(1), "repeats with other keys")                             //
       ("seed", po::value(&spec.seed)->default_value(0), "seed of the assignment")                                    //
@@ -125,9 +164,13 @@ int make(const Words& words) {
       ("target", po::value(&spec.target), "transfer: domain of the test records")                                    //
       ("inner-group", po::value(&spec.inner_group)->default_value("sample"), "transfer: sample or pair")             //
       ("transductive", po::bool_switch(&spec.transductive), "transfer: test samples may be in the unlabelled pool")  //
-      ("file", po::value(&file), "kind file: a split file or a table of parts (.csv)")                               //
+      ("singles-seen", po::value(&spec.singles_seen)->default_value(-1),
+       "unseen_combination: 2, 1 or 0 of a tested double's perturbations are trained on alone; -1: any")       //
+      ("context", po::value(&spec.contexts)->composing(), "perturbations: only this context; again for more")  //
+      ("file", po::value(&file), "kind file: a split file or a table of parts (.csv)")                         //
       ("task", po::value(&experiment.task)->default_value("regression"),
-       "regression: records with a value; binary: records with a label or, under a rule, a value")  //
+       "regression: records with a value; binary: records with a label or, under a rule, a value; expression: "
+       "perturbation profiles")  //
       ("label-rule", po::value(&experiment.label.kind)->default_value("per_drug_median"),
        "binary: given, per_drug_median, per_drug_mean or fixed; per_drug_table by --experiment")  //
       ("experiment,e", po::value(&from), "take everything from an experiment file")               //
@@ -139,7 +182,7 @@ int make(const Words& words) {
   std::filesystem::path path;
   if (!from.empty()) {
     for (const char* option : {"DATASET", "kind", "folds", "repeats", "seed", "source", "target", "inner-group",
-                               "transductive", "file", "task", "label-rule"}) {
+                               "transductive", "singles-seen", "context", "file", "task", "label-rule"}) {
       if (values->count(option) != 0 && !(*values)[option].defaulted()) {
         throw UsageError(std::string("--experiment says everything; ") + option + " does not go with it");
       }
@@ -150,9 +193,10 @@ int make(const Words& words) {
     path = single(*values, "DATASET", usage);
     if (spec.kind.empty()) throw UsageError("--kind is missing; usage: " + usage.synopsis + " (--help shows more)");
     if (values->count("folds") == 0) spec.folds = spec.kind == "pairs811" ? 10 : 5;
-    if (experiment.task != "regression" && experiment.task != "binary") {
-      throw UsageError("--task is '" + experiment.task + "', expected regression or binary");
+    if (experiment.task != "regression" && experiment.task != "binary" && experiment.task != "expression") {
+      throw UsageError("--task is '" + experiment.task + "', expected regression, binary or expression");
     }
+    if (is_perturbation_kind(spec.kind)) experiment.task = "expression";
     spec.file = file;
   }
   check_spec(spec);
@@ -161,7 +205,7 @@ int make(const Words& words) {
   const auto split = make_split(dataset, spec, rows);
   if (!out.empty()) write_split(split, out);
   if (!csv.empty()) write_split_csv(dataset, split, csv);
-  if (!groups.empty()) write_groups_csv(dataset, rows, groups);
+  if (!groups.empty()) (split.of_perturbations ? write_profile_groups_csv : write_groups_csv)(dataset, rows, groups);
   print_split(dataset, split);
   return kExitOk;
 }
@@ -204,14 +248,20 @@ int check(const Words& words) {
     if (split.spec.kind != "file") {
       std::set<std::int32_t> used;  // every usable record is in some part of some fold
       for (const auto& fold : split.folds) {
-        for (const auto* part : {&fold.train, &fold.validation, &fold.test}) used.insert(part->begin(), part->end());
+        for (const auto* part : {&fold.train, &fold.validation, &fold.test, &fold.references})
+          used.insert(part->begin(), part->end());
       }
-      const auto made = make_split(dataset, split.spec, {used.begin(), used.end()});
+      Rows rows(used.begin(), used.end());
+      if (split.of_perturbations) {  // a double whose members no fold trains on together is in no part of any
+        rows.resize(static_cast<std::size_t>(dataset.perturbations->size()));
+        std::iota(rows.begin(), rows.end(), 0);
+      }
+      const auto made = make_split(dataset, split.spec, rows);
       for (std::size_t f = 0; f < made.folds.size(); ++f) {
         const auto& a = split.folds[f];
         const auto& b = made.folds[f];
         if (a.train != b.train || a.early_stop != b.early_stop || a.validation != b.validation || a.test != b.test ||
-            a.unlabelled_samples != b.unlabelled_samples) {
+            a.references != b.references || a.unlabelled_samples != b.unlabelled_samples) {
           throw DataError(files->first + ": fold " + std::to_string(a.fold) + " of repeat " + std::to_string(a.repeat) +
                           " is not what its spec gives on this data set");
         }

@@ -220,9 +220,16 @@ void read_label(const Table& top, const fs::path& folder, Experiment& experiment
   if (from_table) experiment.label.per_drug = read_thresholds(experiment.label.thresholds);
 }
 
-void read_split_spec(const Table& top, const fs::path& folder, SplitSpec& spec) {
-  const auto table = top.table(
-      "split", {"kind", "folds", "repeats", "seed", "source", "target", "inner_group", "transductive", "file"});
+void read_contexts(const Table& table, std::vector<std::string>& contexts) {
+  const auto* list = table.list("contexts");
+  if (list == nullptr) return;
+  if (list->empty()) table.fail("contexts", "key 'contexts' is an empty list, expected at least one context");
+  for (const auto& node : *list) contexts.push_back(table.text(node, "contexts"));
+}
+
+void read_split_spec(const Table& top, const fs::path& folder, const std::string& task, SplitSpec& spec) {
+  const auto table = top.table("split", {"kind", "folds", "repeats", "seed", "source", "target", "inner_group",
+                                         "transductive", "singles_seen", "contexts", "references", "file"});
   if (!table) top.fail("the table [split] is missing, expected at least [split] with the key 'kind'");
   if (!table->has("kind")) table->fail("key 'kind' in [split] is missing; known kinds: " + listed(split_kinds()));
   table->read("kind", spec.kind, split_kinds());
@@ -236,8 +243,16 @@ void read_split_spec(const Table& top, const fs::path& folder, SplitSpec& spec) 
   only_with("inner_group", "transfer");
   only_with("transductive", "transfer");
   only_with("file", "file");
+  only_with("singles_seen", "unseen_combination");
+  if (spec.kind != "file" && is_perturbation_kind(spec.kind) != (task == "expression")) {
+    table->fail("kind", "kind = \"" + spec.kind + "\" in [split] divides " +
+                            (task == "expression" ? "records, and task = \"expression\" has perturbation profiles"
+                                                  : "perturbation profiles, which is task = \"expression\", and this "
+                                                    "task is \"" +
+                                                        task + "\""));
+  }
   if (spec.kind == "file") {
-    for (const char* key : {"folds", "repeats", "seed", "source"}) {
+    for (const char* key : {"folds", "repeats", "seed", "source", "contexts", "references"}) {
       if (table->has(key)) {
         table->fail(key,
                     "key '" + std::string(key) + "' in [split] does not go with kind = \"file\": the file says it");
@@ -252,6 +267,9 @@ void read_split_spec(const Table& top, const fs::path& folder, SplitSpec& spec) 
   table->read("target", spec.target);
   table->read("inner_group", spec.inner_group, {"sample", "pair"});
   table->read("transductive", spec.transductive);
+  table->read_int("singles_seen", spec.singles_seen, -1, 2);
+  read_contexts(*table, spec.contexts);
+  table->read_int("references", spec.references, 1, 1000000);
   table->read("file", spec.file, folder);
   at_place(*table, "kind", [&] { check_spec(spec); });
 }
@@ -383,14 +401,14 @@ Experiment load_experiment(const fs::path& path) {
   }
   if (!top.has("dataset")) top.fail("key 'dataset' is missing, expected the path of a data set (cdrzoo data --help)");
   top.read("dataset", experiment.dataset, folder);
-  top.read("task", experiment.task, {"regression", "binary"});
+  top.read("task", experiment.task, {"regression", "binary", "expression"});
   read_seeds(top, experiment.seeds);
   top.read("shuffle_labels", experiment.shuffle_labels);
   top.read("refit", experiment.refit, {"train", "train+val"});
   experiment.store = folder / (experiment.name + ".store");
   top.read("store", experiment.store, folder);
   read_label(top, folder, experiment);
-  read_split_spec(top, folder, experiment.split);
+  read_split_spec(top, folder, experiment.task, experiment.split);
   read_run(top, experiment.run);
   read_models(path, top, folder, experiment);
   read_report(top, experiment);
@@ -412,6 +430,11 @@ json Experiment::to_json() const {
     split_json["target"] = split.target;
     split_json["inner_group"] = split.inner_group;
     split_json["transductive"] = split.transductive;
+  }
+  if (split.kind == "unseen_combination") split_json["singles_seen"] = split.singles_seen;
+  if (is_perturbation_kind(split.kind)) {
+    split_json["contexts"] = split.contexts;
+    split_json["references"] = split.references;
   }
   json model_list = json::array();
   for (const auto& model : models) {

@@ -47,7 +47,7 @@ struct Experiment {
   std::filesystem::path path;
   std::string name;
   std::filesystem::path dataset;    ///< relative paths are relative to the experiment file
-  std::string task = "regression";  ///< regression | binary
+  std::string task = "regression";  ///< regression | binary | expression
   LabelRule label;
   bool shuffle_labels = false;  ///< negative control: permute the training targets within the fold
   SplitSpec split;

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -315,6 +316,11 @@ nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset
 }
 
 std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset) {
+  if (experiment.task == "expression") {
+    std::vector<std::int32_t> profiles(dataset.perturbations ? dataset.perturbations->profile.rows : 0);
+    std::iota(profiles.begin(), profiles.end(), 0);
+    return profiles;
+  }
   const auto& responses = dataset.responses;
   const bool from_table = experiment.task == "binary" && experiment.label.kind == "per_drug_table";
   const auto thresholds = from_table ? table_thresholds(experiment.label, dataset) : std::vector<double>();

@@ -4,9 +4,13 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "base/hash.hpp"
-
 namespace cdrzoo {
+
+Sha256::Digest assignment_key(std::uint64_t seed, int repeat, std::string_view mode, std::string_view name) {
+  Sha256 sha;
+  sha.update_le64(seed).update_le64(static_cast<std::uint64_t>(repeat)).update(mode).update("\0", 1).update(name);
+  return sha.digest();
+}
 
 std::vector<int> assign_folds(const std::vector<WeightedGroup>& groups, int folds, std::uint64_t seed, int repeat,
                               std::string_view mode) {
@@ -25,10 +29,8 @@ std::vector<int> assign_folds(const std::vector<WeightedGroup>& groups, int fold
   order.reserve(groups.size());
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const auto& group = groups[i];
-    Sha256 sha;
-    sha.update_le64(seed).update_le64(static_cast<std::uint64_t>(repeat)).update(mode).update("\0", 1);
-    sha.update(group.name);
-    order.push_back({sha.digest(), group.weight, i, group.weight * 2 * folds > total});
+    order.push_back(
+        {assignment_key(seed, repeat, mode, group.name), group.weight, i, group.weight * 2 * folds > total});
   }
   std::sort(order.begin(), order.end(), [](const Entry& a, const Entry& b) {
     if (a.heavy != b.heavy) return a.heavy;

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/hash.hpp"
+
 namespace cdrzoo {
 
 /// Records that must stay together, and how many there are.
@@ -22,5 +24,10 @@ struct WeightedGroup {
 /// "LCO/inner/3").
 [[nodiscard]] std::vector<int> assign_folds(const std::vector<WeightedGroup>& groups, int folds, std::uint64_t seed,
                                             int repeat, std::string_view mode);
+
+/// The key of one name by which everything in a split is ordered: SHA-256(le64(seed) . le64(repeat) . mode . 0x00 .
+/// name).
+[[nodiscard]] Sha256::Digest assignment_key(std::uint64_t seed, int repeat, std::string_view mode,
+                                            std::string_view name);
 
 }  // namespace cdrzoo

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "split/groups.hpp"
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <stdexcept>
 #include <unordered_map>
 
 #include "base/error.hpp"
+#include "base/hash.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -119,6 +123,11 @@ Grouping by_pair(const Dataset& dataset) {
   return grouping;
 }
 
+const Dataset::Perturbations& profiles_of(const Dataset& dataset) {
+  if (!dataset.perturbations) throw std::logic_error("a group of perturbation rows without any");
+  return *dataset.perturbations;
+}
+
 }  // namespace
 
 Grouping group_records(const Dataset& dataset, const std::string& type) {
@@ -138,6 +147,92 @@ Grouping group_records(const Dataset& dataset, const std::string& type) {
   }
   grouping.type = type;
   return grouping;
+}
+
+std::string profile_number(float value) {
+  if (std::isnan(value)) return "";
+  std::array<char, 64> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(),
+                                 static_cast<double>(value) + 0.0,  // -0 and 0 are one dose
+                                 std::chars_format::general, 9);
+  return {digits.data(), end.ptr};
+}
+
+Members group_members(const Dataset& dataset) {
+  const auto& profiles = profiles_of(dataset);
+  Members members;
+  Names names;
+  std::vector<std::int32_t> group_of;
+  group_of.reserve(dataset.drugs.group.size());
+  for (const auto& group : dataset.drugs.group) group_of.push_back(names.index(group));
+  members.of_row.reserve(profiles.drug.size());
+  for (std::size_t row = 0; row < profiles.drug.size(); ++row) {
+    const auto second = profiles.drug_b[row];
+    members.of_row.push_back({group_of[at(profiles.drug[row])], second < 0 ? -1 : group_of[at(second)]});
+  }
+  members.name = names.take();
+  return members;
+}
+
+Grouping group_profiles(const Dataset& dataset, const std::string& type) {
+  const bool by_context = type != "perturbation";
+  const bool by_perturbation = type != "context";
+  const bool by_condition = type == "condition";
+  if (by_context && by_perturbation && !by_condition && type != "context x perturbation") {
+    throw std::logic_error("group_profiles: no group type " + type);
+  }
+  const auto& profiles = profiles_of(dataset);
+  const auto members = group_members(dataset);
+  Grouping grouping;
+  Names names;
+  std::string name;
+  grouping.of_row.reserve(members.of_row.size());
+  for (std::size_t row = 0; row < members.of_row.size(); ++row) {
+    name.clear();
+    const auto add = [&](const std::string& part) {
+      if (!name.empty()) name += kPairSeparator;
+      name += part;
+    };
+    if (by_context) add(profiles.contexts[at(profiles.context[row])]);
+    if (by_perturbation) {
+      const auto [a, b] = members.of_row[row];
+      const auto& first = members.name[at(a)];
+      if (b < 0) {
+        add(first);
+      } else {
+        const auto& second = members.name[at(b)];
+        add(std::min(first, second));
+        add(std::max(first, second));
+      }
+    }
+    if (by_condition) {
+      name += std::string("\x1f\x1f") + profile_number(profiles.dose_log10_molar[row]) + kPairSeparator +
+              profile_number(profiles.time_h[row]);
+    }
+    grouping.of_row.push_back(names.index(name));
+  }
+  grouping.name = names.take();
+  grouping.type = type;
+  return grouping;
+}
+
+std::string profiles_hash(const Dataset& dataset) {
+  const auto& profiles = profiles_of(dataset);
+  const auto& drugs = dataset.drugs.id;
+  Sha256 sha;
+  sha.update("domain\tcontext\tdrug\tdrug_b\tdose_log10_molar\ttime_h\tcontrol\treplicates\n");
+  for (std::size_t row = 0; row < profiles.drug.size(); ++row) {
+    const auto control = at(profiles.control[row]);
+    std::string line = dataset.domains.name[at(dataset.samples.domain[control])];
+    for (const auto& field : {profiles.contexts[at(profiles.context[row])], drugs[at(profiles.drug[row])],
+                              profiles.drug_b[row] < 0 ? std::string() : drugs[at(profiles.drug_b[row])],
+                              profile_number(profiles.dose_log10_molar[row]), profile_number(profiles.time_h[row]),
+                              dataset.samples.id[control], std::to_string(profiles.replicates[row])}) {
+      line += '\t' + field;
+    }
+    sha.update(line + '\n');
+  }
+  return sha.hex();
 }
 
 }  // namespace cdrzoo

@@ -24,13 +24,14 @@ using Rows = std::vector<std::int32_t>;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
+}  // namespace
+
 std::string counted(std::int64_t n, const std::string& word) {
   return std::to_string(n) + " " + word + (n == 1 ? "" : "s");
 }
 
-/// Fold of each group over the records \p rows; -1 for groups without such records and for the unknown tissue.
-std::vector<int> assign(const Grouping& grouping, const Rows& rows, int folds, std::uint64_t seed, int repeat,
-                        const std::string& mode) {
+std::vector<int> assign_groups(const Grouping& grouping, const Rows& rows, int folds, std::uint64_t seed, int repeat,
+                               const std::string& mode) {
   std::vector<std::int64_t> weight(grouping.name.size(), 0);
   for (const auto row : rows) ++weight[at(grouping.of_row[at(row)])];
   std::vector<std::size_t> present;
@@ -46,12 +47,9 @@ std::vector<int> assign(const Grouping& grouping, const Rows& rows, int folds, s
   return by_group;
 }
 
-/// Splits one training pool: \p wanted[0] goes to the inner fold whose weight is closest to one eighth, \p wanted[1] to
-/// the second closest (ties to the lower index), everything else is train. Closest, because a heavy group (lung among
-/// tissues) fills an inner fold alone and would otherwise always be the validation set.
 std::vector<Part> choose_inner(const Grouping& grouping, const Rows& pool, const std::vector<Part>& wanted,
                                std::uint64_t seed, int repeat, int fold, const std::string& mode) {
-  const auto inner = assign(grouping, pool, kInnerFolds, seed, repeat, mode + "/inner/" + std::to_string(fold));
+  const auto inner = assign_groups(grouping, pool, kInnerFolds, seed, repeat, mode + "/inner/" + std::to_string(fold));
   std::vector<std::int64_t> load(kInnerFolds, 0);
   std::int64_t total = 0;
   for (const auto row : pool) {
@@ -93,6 +91,8 @@ std::int64_t count_groups(const Grouping& grouping, const Rows& rows) {
   }
   return n;
 }
+
+namespace {
 
 /// Makes the folds of one spec. Every kind gives each usable record a Part; assemble() does the rest.
 class Maker {
@@ -137,7 +137,7 @@ class Maker {
     split_.group_type = type;
     const auto grouping = group_records(dataset_, type);
     for (int repeat = 0; repeat < spec_.repeats; ++repeat) {
-      const auto outer = assign(grouping, rows_, spec_.folds, spec_.seed, repeat, mode);
+      const auto outer = assign_groups(grouping, rows_, spec_.folds, spec_.seed, repeat, mode);
       for (int fold = 0; fold < spec_.folds; ++fold) {
         const auto pool = rows_where([&](auto row) { return outer[at(grouping.of_row[at(row)])] != fold; });
         const auto inner =
@@ -158,8 +158,8 @@ class Maker {
     const auto drugs = group_records(dataset_, "drug");
     const auto pairs = group_records(dataset_, "pair");
     for (int repeat = 0; repeat < spec_.repeats; ++repeat) {
-      const auto outer_s = assign(samples, rows_, spec_.folds, spec_.seed, repeat, "LCDO/sample");
-      const auto outer_d = assign(drugs, rows_, spec_.folds, spec_.seed, repeat, "LCDO/drug");
+      const auto outer_s = assign_groups(samples, rows_, spec_.folds, spec_.seed, repeat, "LCDO/sample");
+      const auto outer_d = assign_groups(drugs, rows_, spec_.folds, spec_.seed, repeat, "LCDO/drug");
       for (int fold = 0; fold < spec_.folds * spec_.folds; ++fold) {
         const int i = fold / spec_.folds;
         const int j = fold % spec_.folds;
@@ -193,7 +193,7 @@ class Maker {
     split_.group_type = "pair";
     const auto pairs = group_records(dataset_, "pair");
     for (int repeat = 0; repeat < spec_.repeats; ++repeat) {
-      const auto outer = assign(pairs, rows_, spec_.folds, spec_.seed, repeat, "PAIRS811");
+      const auto outer = assign_groups(pairs, rows_, spec_.folds, spec_.seed, repeat, "PAIRS811");
       for (int fold = 0; fold < spec_.folds; ++fold) {
         assemble_811(repeat, fold, pairs, pairs, [&](auto row) {
           const int f = outer[at(pairs.of_row[at(row)])];
@@ -228,7 +228,7 @@ class Maker {
     const auto pool = unlabelled_pool(target, rows_where(is_test));
 
     for (int repeat = 0; repeat < spec_.repeats; ++repeat) {
-      const auto outer = assign(inner, source_rows, spec_.folds, spec_.seed, repeat, mode);
+      const auto outer = assign_groups(inner, source_rows, spec_.folds, spec_.seed, repeat, mode);
       for (int fold = 0; fold < spec_.folds; ++fold) {
         const auto outer_of = [&](auto row) { return outer[at(inner.of_row[at(row)])]; };
         if (as_811) {
@@ -327,19 +327,6 @@ bool contains(const std::vector<std::string>& list, const std::string& word) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
 
-// --- disjointness
-// -----------------------------------------------------------------------------------------------------
-
-[[noreturn]] void overlap(const Fold& fold, const std::string& what, const std::string& a, const std::string& b) {
-  throw std::logic_error("fold " + std::to_string(fold.fold) + " of repeat " + std::to_string(fold.repeat) + ": " +
-                         what + " is in " + a + " and in " + b);
-}
-
-struct NamedRows {
-  const char* name;
-  const Rows* rows;
-};
-
 /// \p id_of gives every row an identity below \p n; no identity may occur in two of the parts.
 template <typename IdOf, typename NameOf>
 void check_parts(const Fold& fold, const std::vector<NamedRows>& parts, std::size_t n, IdOf&& id_of, NameOf&& name_of) {
@@ -355,19 +342,94 @@ void check_parts(const Fold& fold, const std::vector<NamedRows>& parts, std::siz
   }
 }
 
+/// Those of the domain's rows that the spec's contexts take part with. \throws UsageError for a context that is not
+/// there.
+Rows profiles_that_take_part(const Dataset& dataset, const SplitSpec& spec, Rows rows) {
+  const auto& profiles = *dataset.perturbations;
+  std::vector<char> wanted(profiles.contexts.size(), spec.contexts.empty() ? 1 : 0);
+  for (const auto& name : spec.contexts) {
+    const auto found = std::find(profiles.contexts.begin(), profiles.contexts.end(), name);
+    if (found == profiles.contexts.end()) {
+      std::string known;
+      for (const auto& context : profiles.contexts) known += (known.empty() ? "" : ", ") + context;
+      throw UsageError("data set " + dataset.name + " has no context '" + name + "'; known: " + known);
+    }
+    wanted[static_cast<std::size_t>(found - profiles.contexts.begin())] = 1;
+  }
+  const auto domain = spec.source.empty() ? -1 : dataset.domain_index(spec.source);
+  const auto leaves = [&](auto row) {
+    return wanted[at(profiles.context[at(row)])] == 0 ||
+           (domain >= 0 && dataset.samples.domain[at(profiles.control[at(row)])] != domain);
+  };
+  rows.erase(std::remove_if(rows.begin(), rows.end(), leaves), rows.end());
+  return rows;
+}
+
+}  // namespace
+
+void overlap(const Fold& fold, const std::string& what, const std::string& a, const std::string& b) {
+  throw std::logic_error("fold " + std::to_string(fold.fold) + " of repeat " + std::to_string(fold.repeat) + ": " +
+                         what + " is in " + a + " and in " + b);
+}
+
 void check_groups(const Fold& fold, const std::vector<NamedRows>& parts, const Grouping& grouping) {
   check_parts(
       fold, parts, grouping.name.size(), [&](auto row) { return grouping.of_row[at(row)]; },
       [&](auto row) { return grouping.type + " " + grouping.name[at(grouping.of_row[at(row)])]; });
 }
 
-}  // namespace
+void check_rows(const Fold& fold, const std::vector<NamedRows>& parts, std::int64_t n_rows, const std::string& word) {
+  check_parts(
+      fold, parts, static_cast<std::size_t>(n_rows), [](auto row) { return row; },
+      [&](auto row) { return word + " " + std::to_string(row); });
+}
 
 const std::vector<std::string>& split_kinds() {
-  static const std::vector<std::string> kinds = {"lpo",  "lco",      "ldo",      "lto", "lso",
-                                                 "lcdo", "pairs811", "transfer", "file"};
+  static const std::vector<std::string> kinds = {"lpo",
+                                                 "lco",
+                                                 "ldo",
+                                                 "lto",
+                                                 "lso",
+                                                 "lcdo",
+                                                 "pairs811",
+                                                 "transfer",
+                                                 "unseen_context",
+                                                 "unseen_perturbation",
+                                                 "unseen_pair",
+                                                 "unseen_combination",
+                                                 "file"};
   return kinds;
 }
+
+namespace {
+
+/// Keys that only perturbations know.
+void check_profile_keys(const SplitSpec& spec) {
+  if (spec.singles_seen != -1 && spec.kind != "unseen_combination") {
+    throw UsageError("singles_seen goes with split kind 'unseen_combination', not with '" + spec.kind + "'");
+  }
+  if (spec.singles_seen < -1 || spec.singles_seen > 2) {
+    throw UsageError("singles_seen is 2, 1, 0 or -1 (any), not " + std::to_string(spec.singles_seen));
+  }
+  if (spec.references < 0) {
+    throw UsageError("references is a number of profiles, or 0 for the default, not " +
+                     std::to_string(spec.references));
+  }
+  if (is_perturbation_kind(spec.kind)) {
+    for (auto name = spec.contexts.begin(); name != spec.contexts.end(); ++name) {
+      if (std::find(spec.contexts.begin(), name, *name) != name) {
+        throw UsageError("contexts names '" + *name + "' twice");
+      }
+    }
+    return;
+  }
+  if (!spec.contexts.empty() || spec.references != 0) {
+    throw UsageError(std::string(spec.contexts.empty() ? "references goes" : "contexts goes") +
+                     " with the split kinds of perturbations (unseen_context and so on), not with '" + spec.kind + "'");
+  }
+}
+
+}  // namespace
 
 bool is_perturbation_kind(const std::string& kind) { return kind.rfind("unseen_", 0) == 0; }
 
@@ -377,6 +439,7 @@ void check_spec(const SplitSpec& spec) {
     for (const auto& kind : split_kinds()) known += (known.empty() ? "" : ", ") + kind;
     throw UsageError("unknown split kind '" + spec.kind + "'; known: " + known);
   }
+  check_profile_keys(spec);
   if (spec.kind == "file") {
     if (spec.file.empty()) throw UsageError("split kind 'file' needs the name of a split file");
     return;
@@ -415,6 +478,7 @@ void add_row(Fold& fold, std::int32_t row, Part part) {
       break;
     case Part::validation: fold.validation.push_back(row); break;
     case Part::test: fold.test.push_back(row); break;
+    case Part::reference: fold.references.push_back(row); break;
   }
 }
 
@@ -448,18 +512,29 @@ const Fold& Split::at(int repeat, int fold) const {
 Split make_split(const Dataset& dataset, const SplitSpec& spec, const std::vector<std::int32_t>& labelled) {
   check_spec(spec);
   if (spec.kind == "file") return load_split(spec.file, dataset, labelled);
+  const bool of_profiles = is_perturbation_kind(spec.kind);
+  if (of_profiles && !dataset.perturbations) {
+    throw UsageError("split kind '" + spec.kind + "' divides perturbation profiles, and data set " + dataset.name +
+                     " has none");
+  }
   Rows rows = labelled;
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
-  if (!rows.empty() && (rows.front() < 0 || rows.back() >= dataset.responses.size())) {
+  const auto n_rows = of_profiles ? dataset.perturbations->size() : dataset.responses.size();
+  if (!rows.empty() && (rows.front() < 0 || rows.back() >= n_rows)) {
     throw std::logic_error("make_split: a row outside the data set");
   }
-  auto split = Maker(dataset, spec, std::move(rows)).make();
+  auto split = of_profiles ? make_unseen_split(dataset, spec, profiles_that_take_part(dataset, spec, std::move(rows)))
+                           : Maker(dataset, spec, std::move(rows)).make();
   assert_disjoint(dataset, split);
   return split;
 }
 
 void assert_disjoint(const Dataset& dataset, const Split& split) {
+  if (split.of_perturbations) {
+    assert_disjoint_profiles(dataset, split);
+    return;
+  }
   std::map<std::string, Grouping> cache;
   const auto grouping = [&](const std::string& type) -> const Grouping& {
     auto& entry = cache[type];
@@ -471,14 +546,11 @@ void assert_disjoint(const Dataset& dataset, const Split& split) {
       double_cold ? std::vector<std::string>{"sample", "drug"} : std::vector<std::string>{split.group_type};
   // Users' tables may stop early on any rows of train; ours stop on groups of their own (lcdo: samples of their own).
   const std::string stop_axis = split.spec.kind == "file" ? "pair" : axes.front();
-  const auto n_rows = static_cast<std::size_t>(dataset.responses.size());
-  const auto record = [](auto row) { return "record " + std::to_string(row); };
 
   for (const auto& fold : split.folds) {
     const std::vector<NamedRows> parts = {
         {"train", &fold.train}, {"validation", &fold.validation}, {"test", &fold.test}};
-    check_parts(
-        fold, parts, n_rows, [](auto row) { return row; }, record);
+    check_rows(fold, parts, dataset.responses.size(), "record");
     for (const auto& axis : axes) check_groups(fold, parts, grouping(axis));
     if (split.spec.kind == "transfer") {
       Rows known;

@@ -76,7 +76,8 @@ struct Split {
 
 /// Makes the split that the spec describes. \p labelled: rows that take part (those with a usable target); rows of
 /// perturbations if the kind is one of theirs.
-/// \throws UsageError for an impossible spec; DataError when a fold would have < 10 test records or < 2 test groups.
+/// \throws UsageError for an impossible spec; DataError when a fold would have < 10 test records or < 2 test groups
+/// (of perturbations: < 1 test condition).
 [[nodiscard]] Split make_split(const Dataset& dataset, const SplitSpec& spec,
                                const std::vector<std::int32_t>& labelled);
 
@@ -98,13 +99,19 @@ void write_split(const Split& split, const std::filesystem::path& path);  ///< J
 /// \throws DataError naming the line for a table that names unknown records or puts one record into two parts.
 [[nodiscard]] Split load_split(const std::filesystem::path& path, const Dataset& dataset,
                                const std::vector<std::int32_t>& labelled);
-/// Long table for other programs: record,domain,sample,drug,replicate,repeat,fold,part. load_split reads it back.
+/// Long table for other programs: record,domain,sample,drug,replicate,repeat,fold,part, or of perturbations
+/// profile,domain,context,drug,drug_b,dose_log10_molar,time_h,repeat,fold,part. load_split reads both back.
 void write_split_csv(const Dataset& dataset, const Split& split, const std::filesystem::path& path);
 /// The identities behind the groups, one line per row: record,domain,sample_group,drug_group,tissue,scaffold. With the
 /// split file it is all that another program needs to repeat the assignment (share/tools/check_split.py).
 void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const std::filesystem::path& path);
 
-/// Throws std::logic_error unless train, validation and test are disjoint at record and at group level.
+/// The same for rows of perturbations: profile,domain,context,group,group_b,dose_log10_molar,time_h.
+void write_profile_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows,
+                              const std::filesystem::path& path);
+
+/// Throws std::logic_error unless train, validation and test are disjoint at record and at group level; of
+/// perturbations also by condition, and the references disjoint from all of them.
 void assert_disjoint(const Dataset& dataset, const Split& split);
 
 }  // namespace cdrzoo

@@ -33,42 +33,53 @@ constexpr int kMaxDepth = 8;  ///< of the JSON; the functions that walk it are r
 // --- writing
 // ----------------------------------------------------------------------------------------------------------
 
-json to_json(const SplitSpec& spec) {
-  return {{"kind", spec.kind},
-          {"folds", spec.folds},
-          {"repeats", spec.repeats},
-          {"seed", spec.seed},
-          {"source", spec.source},
-          {"target", spec.target},
-          {"inner_group", spec.inner_group},
-          {"transductive", spec.transductive}};
+/// Members of perturbations are there only for perturbations: other splits keep their bytes, and so their hashes.
+json to_json(const SplitSpec& spec, bool of_perturbations) {
+  json object = {{"kind", spec.kind},
+                 {"folds", spec.folds},
+                 {"repeats", spec.repeats},
+                 {"seed", spec.seed},
+                 {"source", spec.source},
+                 {"target", spec.target},
+                 {"inner_group", spec.inner_group},
+                 {"transductive", spec.transductive}};
+  if (of_perturbations) {
+    object["singles_seen"] = spec.singles_seen;
+    object["contexts"] = spec.contexts;
+    object["references"] = spec.references;
+  }
+  return object;
 }
 
-json to_json(const Fold& fold) {
-  return {{"repeat", fold.repeat},
-          {"fold", fold.fold},
-          {"train", fold.train},
-          {"early_stop", fold.early_stop},
-          {"validation", fold.validation},
-          {"test", fold.test},
-          {"unlabelled_samples", fold.unlabelled_samples},
-          {"n_discarded", fold.n_discarded},
-          {"n_discarded_inner", fold.n_discarded_inner},
-          {"n_train_groups", fold.n_train_groups},
-          {"n_test_groups", fold.n_test_groups},
-          {"transductive", fold.transductive},
-          {"early_stop_is_validation", fold.early_stop_is_validation}};
+json to_json(const Fold& fold, bool of_perturbations) {
+  json object = {{"repeat", fold.repeat},
+                 {"fold", fold.fold},
+                 {"train", fold.train},
+                 {"early_stop", fold.early_stop},
+                 {"validation", fold.validation},
+                 {"test", fold.test},
+                 {"unlabelled_samples", fold.unlabelled_samples},
+                 {"n_discarded", fold.n_discarded},
+                 {"n_discarded_inner", fold.n_discarded_inner},
+                 {"n_train_groups", fold.n_train_groups},
+                 {"n_test_groups", fold.n_test_groups},
+                 {"transductive", fold.transductive},
+                 {"early_stop_is_validation", fold.early_stop_is_validation}};
+  if (of_perturbations) object["references"] = fold.references;
+  return object;
 }
 
 json content(const Split& split) {
   json folds = json::array();
-  for (const auto& fold : split.folds) folds.push_back(to_json(fold));
-  return {{"format", kFormat},
-          {"version", kVersion},
-          {"spec", to_json(split.spec)},
-          {"data_hash", split.data_hash},
-          {"group_type", split.group_type},
-          {"folds", std::move(folds)}};
+  for (const auto& fold : split.folds) folds.push_back(to_json(fold, split.of_perturbations));
+  json object = {{"format", kFormat},
+                 {"version", kVersion},
+                 {"spec", to_json(split.spec, split.of_perturbations)},
+                 {"data_hash", split.data_hash},
+                 {"group_type", split.group_type},
+                 {"folds", std::move(folds)}};
+  if (split.of_perturbations) object["of_perturbations"] = true;
+  return object;
 }
 
 std::string canonical(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
@@ -106,7 +117,8 @@ class Object {
       : source_(source), value_(value), where_(std::move(where)) {
     if (!value_.is_object()) source_.fail(where_ + " is no JSON object");
   }
-  void only(std::initializer_list<const char*> known) const {
+  void only(std::vector<const char*> known, const std::vector<const char*>& also = {}) const {
+    known.insert(known.end(), also.begin(), also.end());
     for (const auto& [key, unused] : value_.items()) {
       if (std::find(known.begin(), known.end(), key) == known.end()) {
         source_.fail("unknown member '" + key + "' in " + where_);
@@ -134,6 +146,23 @@ class Object {
       wrong(key, "a whole number from 0 to " + std::to_string(max));
     }
     return value.get<std::uint64_t>();
+  }
+  [[nodiscard]] std::int64_t integer(const char* key, std::int64_t min, std::int64_t max) const {
+    const auto& value = get(key);
+    if (!value.is_number_integer() || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
+      wrong(key, "a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    }
+    return value.get<std::int64_t>();
+  }
+  [[nodiscard]] std::vector<std::string> texts(const char* key) const {
+    const auto& value = get(key);
+    if (!value.is_array()) wrong(key, "a list");
+    std::vector<std::string> list;
+    for (const auto& item : value) {
+      if (!item.is_string()) wrong(key, "a list of strings");
+      list.push_back(item.get<std::string>());
+    }
+    return list;
   }
   /// Indices below \p n, ascending, without repetition.
   [[nodiscard]] std::vector<std::int32_t> indices(const char* key, std::int64_t n) const {
@@ -163,8 +192,15 @@ class Object {
 
 constexpr std::uint64_t kMaxCount = 1000000000;
 
-SplitSpec read_spec(const Object& object) {
-  object.only({"kind", "folds", "repeats", "seed", "source", "target", "inner_group", "transductive"});
+/// Rows that a split can index.
+std::int64_t row_count(const Dataset& dataset, bool of_perturbations) {
+  return of_perturbations ? dataset.perturbations->size() : dataset.responses.size();
+}
+
+SplitSpec read_spec(const Object& object, bool of_perturbations) {
+  object.only({"kind", "folds", "repeats", "seed", "source", "target", "inner_group", "transductive"},
+              of_perturbations ? std::vector<const char*>{"singles_seen", "contexts", "references"}
+                               : std::vector<const char*>{});
   SplitSpec spec;
   spec.kind = object.text("kind");
   spec.folds = static_cast<int>(object.natural("folds", 1000000));
@@ -174,12 +210,18 @@ SplitSpec read_spec(const Object& object) {
   spec.target = object.text("target");
   spec.inner_group = object.text("inner_group");
   spec.transductive = object.flag("transductive");
+  if (of_perturbations) {
+    spec.singles_seen = static_cast<int>(object.integer("singles_seen", -1, 2));
+    spec.contexts = object.texts("contexts");
+    spec.references = static_cast<int>(object.integer("references", 0, 1000000));
+  }
   return spec;
 }
 
-Fold read_fold(const Object& object, std::int64_t n_records, std::int64_t n_samples) {
+Fold read_fold(const Object& object, std::int64_t n_records, std::int64_t n_samples, bool of_perturbations) {
   object.only({"repeat", "fold", "train", "early_stop", "validation", "test", "unlabelled_samples", "n_discarded",
-               "n_discarded_inner", "n_train_groups", "n_test_groups", "transductive", "early_stop_is_validation"});
+               "n_discarded_inner", "n_train_groups", "n_test_groups", "transductive", "early_stop_is_validation"},
+              of_perturbations ? std::vector<const char*>{"references"} : std::vector<const char*>{});
   Fold fold;
   fold.repeat = static_cast<int>(object.natural("repeat", 1000000));
   fold.fold = static_cast<int>(object.natural("fold", 1000000));
@@ -187,6 +229,7 @@ Fold read_fold(const Object& object, std::int64_t n_records, std::int64_t n_samp
   fold.early_stop = object.indices("early_stop", n_records);
   fold.validation = object.indices("validation", n_records);
   fold.test = object.indices("test", n_records);
+  if (of_perturbations) fold.references = object.indices("references", n_records);
   fold.unlabelled_samples = object.indices("unlabelled_samples", n_samples);
   fold.n_discarded = static_cast<std::int64_t>(object.natural("n_discarded", kMaxCount));
   fold.n_discarded_inner = static_cast<std::int64_t>(object.natural("n_discarded_inner", kMaxCount));
@@ -195,6 +238,16 @@ Fold read_fold(const Object& object, std::int64_t n_records, std::int64_t n_samp
   fold.transductive = object.flag("transductive");
   fold.early_stop_is_validation = object.flag("early_stop_is_validation");
   return fold;
+}
+
+/// Marks the rows that take part.
+std::vector<char> usable_rows_of(const Source& source, const std::vector<std::int32_t>& rows, std::int64_t n) {
+  std::vector<char> usable(static_cast<std::size_t>(n), 0);
+  for (const auto row : rows) {
+    if (row >= n) source.fail("it divides other rows than those of this task");
+    usable[static_cast<std::size_t>(row)] = 1;
+  }
+  return usable;
 }
 
 void check_numbering(const Source& source, const Split& split) {
@@ -210,7 +263,8 @@ void check_numbering(const Source& source, const Split& split) {
     if (fold.repeat != static_cast<int>(i / per_repeat) || fold.fold != static_cast<int>(i % per_repeat)) {
       source.fail("its folds are not numbered by repeat and fold");
     }
-    if (fold.train.empty() || fold.validation.empty() || fold.test.empty()) {
+    const bool needs_validation = !split.of_perturbations;  // five patients cannot spare some
+    if (fold.train.empty() || fold.test.empty() || (needs_validation && fold.validation.empty())) {
       source.fail("fold " + std::to_string(fold.fold) + " has an empty part");
     }
   }
@@ -238,8 +292,9 @@ std::string csv_field(const std::string& text) {
 class PartTable {
  public:
   explicit PartTable(const fs::path& path) : reader_(path) {
-    static const std::vector<std::string> kKnown = {"record",    "domain", "sample", "drug",
-                                                    "replicate", "repeat", "fold",   "part"};
+    static const std::vector<std::string> kKnown = {
+        "record", "domain",  "sample",  "drug",   "replicate",        "repeat", "fold",
+        "part",   "profile", "context", "drug_b", "dose_log10_molar", "time_h"};
     const auto& header = reader_.header();
     for (std::size_t c = 0; c < header.size(); ++c) {
       if (std::find(kKnown.begin(), kKnown.end(), header[c]) == kKnown.end()) {
@@ -304,19 +359,22 @@ class RecordIndex {
   std::unordered_map<std::string, std::vector<std::int32_t>> row_of_;
 };
 
-Part part_from(const Source& source, std::size_t line, const std::string& word) {
+Part part_from(const Source& source, std::size_t line, const std::string& word, bool of_perturbations) {
   if (word == "train") return Part::train;
   if (word == "early_stop") return Part::early_stop;
   if (word == "validation") return Part::validation;
   if (word == "test") return Part::test;
-  source.fail(line, "part is '" + word + "', not train, early_stop, validation or test");
+  if (word == "reference" && of_perturbations) return Part::reference;
+  source.fail(line, "part is '" + word + "', not train, early_stop, validation" +
+                        (of_perturbations ? ", test or reference" : " or test"));
 }
 
 /// The coarsest unit in which train, validation and test share nothing: what the table leaves out.
-std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds) {
+std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds, bool of_perturbations) {
   const auto holds = [&](const std::string& type) {
     Split candidate;
     candidate.spec.kind = "file";
+    candidate.of_perturbations = of_perturbations;
     candidate.group_type = type;
     candidate.folds = folds;
     for (auto& fold : candidate.folds) fold.early_stop.clear();
@@ -327,6 +385,12 @@ std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds
     }
     return true;
   };
+  if (of_perturbations) {
+    for (const char* type : {"context", "perturbation", "combination", "context x perturbation"}) {
+      if (holds(type)) return type;
+    }
+    return "condition";
+  }
   for (const char* type : {"sample x drug", "sample", "drug"}) {
     if (holds(type)) return type;
   }
@@ -336,14 +400,20 @@ std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds
 Split read_table(const fs::path& path, const Dataset& dataset, const std::vector<std::int32_t>& labelled) {
   const Source source(path);
   PartTable table(path);
-  const bool by_record = table.has("record");
-  const bool by_name = table.has("sample") && table.has("drug");
-  if (!by_record && !by_name) source.fail(1, "the table needs the column record, or the columns sample and drug");
+  const bool of_perturbations = table.has("profile");
+  const bool by_record = table.has("record") || of_perturbations;
+  const bool by_name = !of_perturbations && table.has("sample") && table.has("drug");
+  if (!by_record && !by_name) {
+    source.fail(1, "the table needs the column record, or the columns sample and drug, or, of perturbations, profile");
+  }
   if (!table.has("fold") || !table.has("part")) source.fail(1, "the table needs the columns fold and part");
+  if (of_perturbations && !dataset.perturbations) {
+    source.fail(1, "it divides perturbation profiles, and " + dataset.path.string() + " has none");
+  }
 
-  const auto n_records = dataset.responses.size();
-  std::vector<char> usable(static_cast<std::size_t>(n_records), 0);
-  for (const auto row : labelled) usable[static_cast<std::size_t>(row)] = 1;
+  const auto n_records = row_count(dataset, of_perturbations);
+  const std::string word = of_perturbations ? "profile" : "record";
+  const auto usable = usable_rows_of(source, labelled, n_records);
   const RecordIndex index(dataset);
   std::map<std::pair<int, int>, std::vector<std::pair<Part, std::size_t>>>
       parts;  // (repeat, fold) -> row -> part, line
@@ -361,23 +431,23 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
       }
     }
     if (by_record) {
-      const auto row = static_cast<std::int32_t>(table.number("record", n_records));
+      const auto row = static_cast<std::int32_t>(table.number(word, n_records));
       if (by_name && std::find(rows.begin(), rows.end(), row) == rows.end()) {
         source.fail(table.line(), "record " + std::to_string(row) + " is not of sample '" + table.text("sample") +
                                       "' and drug '" + table.text("drug") + "'");
       }
       rows = {row};
     }
-    const auto part = part_from(source, table.line(), table.text("part"));
+    const auto part = part_from(source, table.line(), table.text("part"), of_perturbations);
     auto& part_of = parts[{repeat, fold}];
     part_of.resize(static_cast<std::size_t>(n_records), {Part::none, 0});
     for (const auto row : rows) {
       if (usable[static_cast<std::size_t>(row)] == 0) {
-        source.fail(table.line(), "record " + std::to_string(row) + " has no usable value for this task");
+        source.fail(table.line(), word + " " + std::to_string(row) + " has no usable value for this task");
       }
       auto& entry = part_of[static_cast<std::size_t>(row)];
       if (entry.second != 0) {
-        source.fail(table.line(), "record " + std::to_string(row) + " is in this fold already, at line " +
+        source.fail(table.line(), word + " " + std::to_string(row) + " is in this fold already, at line " +
                                       std::to_string(entry.second));
       }
       entry = {part, table.line()};
@@ -387,10 +457,11 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
 
   Split split;
   split.spec.kind = "file";
+  split.of_perturbations = of_perturbations;
   split.spec.repeats = 1 + parts.rbegin()->first.first;
   split.spec.folds = 0;
   for (const auto& entry : parts) split.spec.folds = std::max(split.spec.folds, 1 + entry.first.second);
-  split.data_hash = dataset.data_hash();
+  split.data_hash = of_perturbations ? profiles_hash(dataset) : dataset.data_hash();
   for (const auto& [number, part_of] : parts) {
     Fold fold;
     fold.repeat = number.first;
@@ -401,8 +472,12 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
     split.folds.push_back(std::move(fold));
   }
   check_numbering(source, split);
-  split.group_type = group_type_of(dataset, split.folds);
+  split.group_type = group_type_of(dataset, split.folds, of_perturbations);
   for (auto& fold : split.folds) {
+    if (of_perturbations) {
+      finish_user_profiles_fold(dataset, fold, split.group_type);
+      continue;
+    }
     try {
       finish_user_fold(dataset, fold, split.group_type, split.spec.seed);
     } catch (const DataError& e) {
@@ -441,9 +516,13 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
     source.fail("split files of version " + canonical(value.value("version", json())) +
                 " cannot be read; known: " + std::to_string(kVersion));
   }
-  file.only({"format", "version", "spec", "data_hash", "group_type", "folds", "hash"});
+  file.only({"format", "version", "spec", "data_hash", "group_type", "folds", "hash", "of_perturbations"});
 
   Split split;
+  split.of_perturbations = value.contains("of_perturbations") && file.flag("of_perturbations");
+  if (split.of_perturbations && !dataset.perturbations) {
+    source.fail("it divides perturbation profiles, and " + dataset.path.string() + " has none");
+  }
   split.hash = file.text("hash");
   auto hashed = value;
   hashed.erase("hash");
@@ -452,26 +531,35 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
     source.fail("the content was changed: it says hash " + split.hash + ", and its content has " + found);
   }
   split.data_hash = file.text("data_hash");
-  if (split.data_hash != dataset.data_hash()) {
+  const auto data_hash = split.of_perturbations ? profiles_hash(dataset) : dataset.data_hash();
+  if (split.data_hash != data_hash) {
     source.fail("it was made for a data set with data hash " + split.data_hash + ", and this one (" +
-                dataset.path.string() + ") has " + dataset.data_hash());
+                dataset.path.string() + ") has " + data_hash);
   }
-  split.spec = read_spec(Object(source, file.get("spec"), "spec"));
+  split.spec = read_spec(Object(source, file.get("spec"), "spec"), split.of_perturbations);
   if (split.spec.kind != "file") {
     try {
       check_spec(split.spec);
     } catch (const UsageError& e) {
       source.fail(e.what());
     }
+    if (is_perturbation_kind(split.spec.kind) != split.of_perturbations) {
+      source.fail("its kind '" + split.spec.kind + "' is no kind of " +
+                  (split.of_perturbations ? "perturbation profiles" : "records"));
+    }
   }
   split.group_type = file.text("group_type");
   static const std::set<std::string> kTypes = {"pair", "sample", "drug", "tissue", "scaffold", "sample x drug"};
-  if (kTypes.count(split.group_type) == 0) source.fail("unknown group type '" + split.group_type + "'");
+  static const std::set<std::string> kProfileTypes = {"context", "perturbation", "context x perturbation",
+                                                      "combination", "condition"};
+  const auto& types = split.of_perturbations ? kProfileTypes : kTypes;
+  if (types.count(split.group_type) == 0) source.fail("unknown group type '" + split.group_type + "'");
   const auto& folds = file.get("folds");
   if (!folds.is_array()) source.fail("member 'folds' is not a list");
   for (const auto& fold : folds) {
     split.folds.push_back(read_fold(Object(source, fold, "fold " + std::to_string(split.folds.size())),
-                                    dataset.responses.size(), static_cast<std::int64_t>(dataset.samples.id.size())));
+                                    row_count(dataset, split.of_perturbations),
+                                    static_cast<std::int64_t>(dataset.samples.id.size()), split.of_perturbations));
   }
   check_numbering(source, split);
   check_disjoint(source, dataset, split);
@@ -481,14 +569,14 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
 Split load_split(const fs::path& path, const Dataset& dataset, const std::vector<std::int32_t>& labelled) {
   if (path.extension() == ".csv") return read_table(path, dataset, labelled);
   auto split = read_split(path, dataset);
-  std::vector<char> usable(static_cast<std::size_t>(dataset.responses.size()), 0);
-  for (const auto row : labelled) usable[static_cast<std::size_t>(row)] = 1;
+  const auto n_rows = row_count(dataset, split.of_perturbations);
+  const auto usable = usable_rows_of(Source(path), labelled, n_rows);
   for (const auto& fold : split.folds) {
-    for (const auto* part : {&fold.train, &fold.validation, &fold.test}) {
+    for (const auto* part : {&fold.train, &fold.validation, &fold.test, &fold.references}) {
       for (const auto row : *part) {
         if (usable[static_cast<std::size_t>(row)] == 0) {
-          Source(path).fail("record " + std::to_string(row) + " of fold " + std::to_string(fold.fold) +
-                            " has no usable value for this task");
+          Source(path).fail((split.of_perturbations ? "profile " : "record ") + std::to_string(row) + " of fold " +
+                            std::to_string(fold.fold) + " has no usable value for this task");
         }
       }
     }
@@ -496,7 +584,50 @@ Split load_split(const fs::path& path, const Dataset& dataset, const std::vector
   return split;
 }
 
+namespace {
+
+/// domain, context, perturbations, dose and time of a profile, each after a comma.
+std::string profile_fields(const Dataset& dataset, std::size_t row, const std::vector<std::string>& drugs) {
+  const auto& profiles = *dataset.perturbations;
+  const auto control = static_cast<std::size_t>(profiles.control[row]);
+  const auto context = static_cast<std::size_t>(profiles.context[row]);
+  const auto second = profiles.drug_b[row];
+  return ',' + csv_field(dataset.domains.name[static_cast<std::size_t>(dataset.samples.domain[control])]) + ',' +
+         csv_field(profiles.contexts[context]) + ',' + csv_field(drugs[static_cast<std::size_t>(profiles.drug[row])]) +
+         ',' + (second < 0 ? "" : csv_field(drugs[static_cast<std::size_t>(second)])) + ',' +
+         profile_number(profiles.dose_log10_molar[row]) + ',' + profile_number(profiles.time_h[row]);
+}
+
+template <typename Add>
+void each_part(const Split& split, Add&& add) {
+  for (const auto& fold : split.folds) {
+    for (const auto row : fold.train) {
+      const bool stops =
+          !fold.early_stop_is_validation && std::binary_search(fold.early_stop.begin(), fold.early_stop.end(), row);
+      add(fold, row, stops ? "early_stop" : "train");
+    }
+    for (const auto row : fold.validation) add(fold, row, "validation");
+    for (const auto row : fold.test) add(fold, row, "test");
+    for (const auto row : fold.references) add(fold, row, "reference");
+  }
+}
+
+void write_profiles_csv(const Dataset& dataset, const Split& split, const fs::path& path) {
+  std::string text = "profile,domain,context,drug,drug_b,dose_log10_molar,time_h,repeat,fold,part\n";
+  each_part(split, [&](const Fold& fold, std::int32_t row, const char* part) {
+    text += std::to_string(row) + profile_fields(dataset, static_cast<std::size_t>(row), dataset.drugs.id) + ',' +
+            std::to_string(fold.repeat) + ',' + std::to_string(fold.fold) + ',' + part + '\n';
+  });
+  write_file_atomically(path, text);
+}
+
+}  // namespace
+
 void write_split_csv(const Dataset& dataset, const Split& split, const fs::path& path) {
+  if (split.of_perturbations) {
+    write_profiles_csv(dataset, split, path);
+    return;
+  }
   const auto& responses = dataset.responses;
   const RecordIndex index(dataset);
   std::string text = "record,domain,sample,drug,replicate,repeat,fold,part\n";
@@ -509,15 +640,7 @@ void write_split_csv(const Dataset& dataset, const Split& split, const fs::path&
             std::to_string(index.replicate(row)) + ',' + std::to_string(fold.repeat) + ',' + std::to_string(fold.fold) +
             ',' + part + '\n';
   };
-  for (const auto& fold : split.folds) {
-    for (const auto row : fold.train) {
-      const bool stops =
-          !fold.early_stop_is_validation && std::binary_search(fold.early_stop.begin(), fold.early_stop.end(), row);
-      add(fold, row, stops ? "early_stop" : "train");
-    }
-    for (const auto row : fold.validation) add(fold, row, "validation");
-    for (const auto row : fold.test) add(fold, row, "test");
-  }
+  each_part(split, add);
   write_file_atomically(path, text);
 }
 
@@ -544,6 +667,14 @@ void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& r
             (tissues.name.empty() ? "" : csv_field(tissues.name[static_cast<std::size_t>(tissues.of_row[r])])) + ',';
     if (structures) text += csv_field(scaffolds.name[static_cast<std::size_t>(scaffolds.of_row[r])]);
     text += '\n';
+  }
+  write_file_atomically(path, text);
+}
+
+void write_profile_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const fs::path& path) {
+  std::string text = "profile,domain,context,group,group_b,dose_log10_molar,time_h\n";
+  for (const auto row : rows) {
+    text += std::to_string(row) + profile_fields(dataset, static_cast<std::size_t>(row), dataset.drugs.group) + '\n';
   }
   write_file_atomically(path, text);
 }

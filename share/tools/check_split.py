@@ -5,6 +5,8 @@
     cdrzoo split make demo.h5 --kind lco -o split.json --groups groups.csv
     python3 check_split.py split.json groups.csv
 
+Splits of records and of perturbation profiles; the split file tells which.
+
 Written from share/doc/splits.md alone, in pure Python, to show that the folds can be made in any language.
 Exit status: 0 the same folds and the same hash, 1 a difference (named), 2 it could not run.
 """
@@ -45,13 +47,18 @@ def assign(weights, folds, seed, repeat, mode):
 def inner(groups, parts, seed, repeat, fold, mode):
     """Groups of the training pool, one per record -> {group: part} for those groups that leave plain training."""
     weights = Counter(group for group in groups if group != UNKNOWN or not mode.startswith("LTO"))
+    return special(weights, parts, seed, repeat, fold, mode)
+
+
+def special(weights, wanted, seed, repeat, fold, mode):
+    """{group: weight} -> {group: part} for those groups that leave plain training."""
     fold_of = assign(weights, INNER_FOLDS, seed, repeat, f"{mode}/inner/{fold}")
     load = Counter()
     for group, weight in weights.items():
         load[fold_of[group]] += weight
     total = sum(weights.values())
     closest = sorted(load, key=lambda f: (abs(INNER_FOLDS * load[f] - total), f))
-    part_of = dict(zip(closest, parts))
+    part_of = dict(zip(closest, wanted))
     return {group: part_of[f] for group, f in fold_of.items() if f in part_of}
 
 
@@ -143,13 +150,160 @@ def transfer(records, spec, repeat):
                for g, s, source in zip(groups, samples, is_source)]
 
 
+class Profiles:
+    """Rows of perturbations: context, one or two drug groups, and the condition that all weights count."""
+
+    def __init__(self, path):
+        with open(path, newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        self.index = [int(row["profile"]) for row in rows]
+        self.domain = [row["domain"] for row in rows]
+        self.context = [row["context"] for row in rows]
+        self.members = [tuple(sorted(g for g in (row["group"], row["group_b"]) if g)) for row in rows]
+        self.dose = [row["dose_log10_molar"] + "\x1f" + row["time_h"] for row in rows]
+
+    def only(self, keep):
+        keep = [i for i in range(len(self)) if keep(self.domain[i], self.context[i])]
+        for name in ("index", "domain", "context", "members", "dose"):
+            setattr(self, name, [getattr(self, name)[i] for i in keep])
+
+    def weights(self, names, take):
+        """{group: conditions} over the rows that `take` keeps."""
+        conditions = {(name, self.context[i], self.members[i], self.dose[i])
+                      for i, name in enumerate(names) if take(i)}
+        return Counter(entry[0] for entry in conditions)
+
+    def __len__(self):
+        return len(self.index)
+
+
+def inner_parts(weights, seed, repeat, fold, mode):
+    wanted = ["validation", "early_stop"][:max(0, min(2, len(weights) - 2))]
+    return special(weights, wanted, seed, repeat, fold, mode)
+
+
+def held_out_groups(profiles, spec, repeat, names, testable, mode):
+    """Folds of the groups `names`; rows that are not `testable` always train."""
+    outer = assign(profiles.weights(names, testable), spec["folds"], spec["seed"], repeat, mode)
+    for fold in range(spec["folds"]):
+        pool = profiles.weights(names, lambda i: testable(i) and outer[names[i]] != fold)
+        part = inner_parts(pool, spec["seed"], repeat, fold, mode)
+        yield [("test" if outer[name] == fold else part.get(name, "train")) if testable(i) else "train"
+               for i, name in enumerate(names)]
+
+
+def unseen_context(profiles, spec, repeat):
+    return held_out_groups(profiles, spec, repeat, profiles.context, lambda i: True, "UNSEEN_CONTEXT")
+
+
+def unseen_pair(profiles, spec, repeat):
+    names = ["\x1f".join((context, *members)) for context, members in zip(profiles.context, profiles.members)]
+    return held_out_groups(profiles, spec, repeat, names, lambda i: True, "UNSEEN_PAIR")
+
+
+def unseen_perturbation(profiles, spec, repeat):
+    mode, seed = "UNSEEN_PERTURBATION", spec["seed"]
+    contexts, units = defaultdict(set), defaultdict(set)
+    single = [len(members) == 1 for members in profiles.members]
+    names = [members[0] for members in profiles.members]
+    for i, name in enumerate(names):
+        if single[i]:
+            contexts[name].add(profiles.context[i])
+
+    def unit(i):
+        return names[i] + "\x1f" + (profiles.context[i] if len(contexts[names[i]]) > 1 else profiles.dose[i])
+
+    for i, name in enumerate(names):
+        if single[i]:
+            units[name].add(unit(i))
+    role = {}
+    for group in units.values():
+        for place, name in enumerate(sorted(group, key=lambda u: key(seed, repeat, mode + "/reference", u))):
+            role[name] = "reference" if 2 * place < len(group) else "test"
+
+    def testable(i):
+        return single[i] and len(units[names[i]]) > 1
+
+    outer = assign(profiles.weights(names, testable), spec["folds"], seed, repeat, mode)
+    for fold in range(spec["folds"]):
+        part = inner_parts(profiles.weights(names, lambda i: testable(i) and outer[names[i]] != fold), seed, repeat,
+                           fold, mode)
+        parts = []
+        for i, members in enumerate(profiles.members):
+            own = role[unit(i)] if single[i] else None
+            if any(outer.get(m) == fold for m in members):
+                parts.append(own)
+            elif any(part.get(m) == "validation" for m in members):
+                parts.append("validation" if own == "test" else own)
+            else:
+                parts.append("early_stop" if any(part.get(m) == "early_stop" for m in members) else "train")
+        yield parts
+
+
+def unseen_combination(profiles, spec, repeat):
+    wanted, mode, seed, folds = spec["singles_seen"], "UNSEEN_COMBINATION", spec["seed"], spec["folds"]
+    names = ["\x1f".join(members) for members in profiles.members]
+    double = [len(members) == 2 for members in profiles.members]
+    alone = {members[0] for members in profiles.members if len(members) == 1}
+    if wanted in (-1, 2):
+        yield from held_out_groups(
+            profiles, spec, repeat, names,
+            lambda i: double[i] and (wanted < 0 or all(m in alone for m in profiles.members[i])), mode)
+        return
+
+    def member_weights(take):
+        weights = Counter()
+        for name, weight in profiles.weights(profiles.members, lambda i: double[i] and take(i)).items():
+            for member in name:
+                weights[member] += weight
+        return weights
+
+    outer = assign(member_weights(lambda i: True), folds, seed, repeat, mode + "/member")
+    tested_in = {}
+    for members, name in {(m, n) for m, n, two in zip(profiles.members, names, double) if two}:
+        for member in sorted(members, key=lambda m: key(seed, repeat, mode + "/tested", name + "\x1f" + m)):
+            seen = sum(m in alone and outer[m] != outer[member] for m in members)
+            if seen == wanted:
+                tested_in.setdefault(name, outer[member])
+
+    for fold in range(folds):
+        held = {m for m, f in outer.items() if f == fold}
+        free = [double[i] and not held & set(members) for i, members in enumerate(profiles.members)]
+        weights = member_weights(lambda i: free[i])
+        out = set()
+        if len(weights) >= 3:
+            out = set(special(weights, ["validation"], seed, repeat, fold, mode + "/member"))
+            if not any(f and out & set(members) and sum(m in alone - out for m in members) == wanted
+                       for f, members in zip(free, profiles.members)):
+                out = set()
+        trained = [f and not out & set(members) for f, members in zip(free, profiles.members)]
+        doubles = profiles.weights(names, lambda i: trained[i])
+        early = special(doubles, ["early_stop"], seed, repeat, fold, mode) if len(doubles) >= 3 else {}
+        parts = []
+        for i, members in enumerate(profiles.members):
+            fits = double[i] and sum(m in alone - held - out for m in members) == wanted
+            if held & set(members):
+                tested = fits and not out & set(members) and tested_in.get(names[i]) == fold
+                parts.append("test" if tested else None)
+            elif out & set(members):
+                parts.append("validation" if fits else None)
+            else:
+                parts.append(early.get(names[i], "train"))
+        yield parts
+
+
+UNSEEN = {"unseen_context": unseen_context, "unseen_pair": unseen_pair, "unseen_perturbation": unseen_perturbation,
+          "unseen_combination": unseen_combination}
+
+
 def make(records, spec):
-    maker = {"lcdo": double_cold, "pairs811": pairs811, "transfer": transfer}.get(spec["kind"], one_axis)
+    maker = {"lcdo": double_cold, "pairs811": pairs811, "transfer": transfer,
+             **UNSEEN}.get(spec["kind"], one_axis)
     for repeat in range(spec["repeats"]):
         for fold, parts in enumerate(maker(records, spec, repeat)):
             rows = defaultdict(list)
             for index, part in zip(records.index, parts):
-                rows["train" if part == "early_stop" else part].append(index)
+                rows[{"early_stop": "train", "reference": "references"}.get(part, part)].append(index)
                 if part == "early_stop":
                     rows["early_stop"].append(index)
             if spec["kind"] == "pairs811" or (spec["kind"] == "transfer" and spec["inner_group"] == "pair"):
@@ -164,9 +318,10 @@ def main(arguments):
     try:
         with open(arguments[0], encoding="utf-8") as text:
             split = json.load(text)
-        records = Records(arguments[1])
         stated = split.pop("hash")
         spec = split["spec"]
+        of_profiles = spec["kind"] in UNSEEN
+        records = Profiles(arguments[1]) if of_profiles else Records(arguments[1])
     except (OSError, ValueError, KeyError) as error:
         print(f"check_split: {error!r}", file=sys.stderr)
         return 2
@@ -174,7 +329,10 @@ def main(arguments):
         print("check_split: the folds of a user's file follow no rule", file=sys.stderr)
         return 2
     wanted = {spec["source"], spec["target"]} - {""}
-    if wanted:
+    if of_profiles:
+        records.only(lambda domain, context: domain in (wanted or {domain}) and
+                     context in (spec["contexts"] or [context]))
+    elif wanted:
         records.only(wanted)
 
     differences = 0
@@ -188,7 +346,7 @@ def main(arguments):
         print(f"folds: the file has {len(split['folds'])}, the rule makes {len(made)}")
         differences += 1
     for (repeat, fold, rows), stored in zip(made, split["folds"]):
-        for part in ("train", "early_stop", "validation", "test"):
+        for part in ("train", "early_stop", "validation", "test") + (("references",) if of_profiles else ()):
             if rows[part] != stored[part]:
                 print(f"repeat {repeat}, fold {fold}: {part} has {len(stored[part])} records in the file, "
                       f"{len(rows[part])} by the rule, {len(set(rows[part]) ^ set(stored[part]))} differ")
