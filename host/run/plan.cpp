@@ -317,7 +317,8 @@ nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset
 
 std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset) {
   if (experiment.task == "expression") {
-    std::vector<std::int32_t> profiles(dataset.perturbations ? dataset.perturbations->profile.rows : 0);
+    std::vector<std::int32_t> profiles(
+        static_cast<std::size_t>(dataset.perturbations ? dataset.perturbations->size() : 0));
     std::iota(profiles.begin(), profiles.end(), 0);
     return profiles;
   }

@@ -48,15 +48,13 @@ class Chooser {
         if (b < 0) singles_[at(a)].push_back(row);
       }
     }
-    const auto order = [&](std::int32_t row) {
-      return std::make_pair(std::cref(conditions_.name[at(conditions_.of_row[at(row)])]), rank_[at(row)]);
+    const auto name_of = [&](std::int32_t row) -> const std::string& {
+      return conditions_.name[at(conditions_.of_row[at(row)])];
     };
     for (auto& rows : singles_) {
       std::sort(rows.begin(), rows.end(), [&](auto x, auto y) {
-        const auto [name_x, rank_x] = order(x);
-        const auto [name_y, rank_y] = order(y);
-        const int names = name_x.get().compare(name_y.get());
-        return names != 0 ? names < 0 : rank_x < rank_y;
+        const int names = name_of(x).compare(name_of(y));
+        return names != 0 ? names < 0 : rank_[at(x)] < rank_[at(y)];
       });
     }
   }
