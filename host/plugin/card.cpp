@@ -424,6 +424,16 @@ Card Card::parse(const std::string& text, const std::string& where) {
   if (card.devices.empty()) throw PluginError(traits.where() + ": \"devices\" is empty");
   card.embeds = traits.texts("embeds", {}, {"sample", "drug"});
   traits.finish();
+  if (const auto* verify_json = reader.find("verify")) {
+    Reader verify(*verify_json, where + ", \"verify\"");
+    if (const auto* overrides = verify.find("params")) card.verify_params = *overrides;
+    verify.finish();
+    try {
+      (void)card.resolve(card.verify_params);
+    } catch (const UsageError& e) {
+      throw PluginError(verify.where() + ": " + e.what());
+    }
+  }
   reader.finish();
   return card;
 }

@@ -278,9 +278,15 @@ Outcome Session::run(Operation operation) {
   return outcome;
 }
 
+std::vector<Param> Session::params_with(const nlohmann::json& overrides) const {
+  auto all = options_.full_training ? nlohmann::json::object() : model_.card.verify_params;
+  if (overrides.is_object()) all.update(overrides);
+  return model_.card.resolve(all);
+}
+
 Outcome Session::create(const nlohmann::json& params, const ViewPlan& schema) {
   const auto* problem = build_problem(toy_, model_.card, schema, lasting_, options_.shape);
-  const auto span = build_params(model_.card.resolve(params), lasting_, options_.shape);
+  const auto span = build_params(params_with(params), lasting_, options_.shape);
   if (options_.sealed) lasting_.seal();
   return run([&](cdrzoo_call* call) { return model_.ops.create(call, problem, span, &instance_); });
 }
@@ -411,7 +417,7 @@ Outcome Session::load(const State& state, const nlohmann::json& params) {
   reader.text = read_text;
   const auto* handed = put(arena, reader, options_.shape);
   const auto* problem = build_problem(toy_, model_.card, {}, lasting_, options_.shape);
-  const auto span = build_params(model_.card.resolve(params), lasting_, options_.shape);
+  const auto span = build_params(params_with(params), lasting_, options_.shape);
   if (options_.sealed) {
     arena.seal();
     lasting_.seal();

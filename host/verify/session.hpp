@@ -66,7 +66,8 @@ struct SessionOptions {
   bool sealed = true;  ///< inputs are read-only (not with plain memory)
   std::int64_t stride_padding = 0;
   HostShape shape;
-  double deadline_s = 0;  ///< from the start of the operation; 0 = none, negative = has passed already
+  bool full_training = false;  ///< the card's defaults, without its proposal for quick trainings
+  double deadline_s = 0;       ///< from the start of the operation; 0 = none, negative = has passed already
   /// Where a plugin that pokes in the host's private memory would find the withheld labels.
   const float* withheld_labels = nullptr;
 };
@@ -79,7 +80,7 @@ class Session {
   Session& operator=(const Session&) = delete;
   ~Session();
 
-  /// Parameters of the card with \p params over them, not checked when \p unchecked is given instead.
+  /// Parameters of the card (defaults, under them what it proposes for quick trainings) with \p params over them.
   Outcome create(const nlohmann::json& params = nullptr, const ViewPlan& schema = {});
   Outcome create_unchecked(const std::vector<Param>& params);
   Outcome fit(const ViewPlan& train);
@@ -114,6 +115,7 @@ class Session {
   struct Context;
   template <typename Operation>
   Outcome run(Operation operation);
+  [[nodiscard]] std::vector<Param> params_with(const nlohmann::json& overrides) const;
 
   const LoadedModel& model_;
   const Toy& toy_;

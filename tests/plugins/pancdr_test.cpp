@@ -106,6 +106,27 @@ TEST_CASE("the unlabelled target changes PANCDR, without one it trains the predi
   for (const float v : with.predict(train)) CHECK(std::isfinite(v));
 }
 
+TEST_CASE("behind a planted shift PANCDR gains from unlabelled samples of the target") {
+  constexpr float kShift = 6;  // of genes without meaning, whose own deviation is 1
+  const Table table = planted(100, 1, false);
+  const Table query = planted(30, 2, false, true, false, kShift);
+  const Table pool = unlabelled(100, 3, kShift);
+  const View train(table), ask(query), target(pool);
+  const auto score = [&](const View* unlabelled, std::uint64_t seed) {
+    Model model("pancdr", kId, table, params(15, "paper", /*lambda=*/0.1));
+    Call call(seed);
+    model.fit(call, train, nullptr, unlabelled);
+    return correlation(model.predict(ask), query.target);
+  };
+  double with = 0, without = 0;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    with += score(&target, seed) / 3;
+    without += score(nullptr, seed) / 3;
+  }
+  INFO("with " << with << ", without " << without);
+  CHECK(with > without + 0.05);
+}
+
 TEST_CASE("a PANCDR survives saving and loading bit for bit, under the reference's names") {
   const Table table = planted(20, 11, false);
   const View train(table);
