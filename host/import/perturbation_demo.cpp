@@ -3,10 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -24,7 +21,6 @@ constexpr float kLowDose = -6.0F;   // log10 of molar; half the effect
 constexpr float kHighDose = -5.0F;  // the whole
 constexpr float kTime_h = 24.0F;
 constexpr double kCellNoise = 5.0;  // a cell's noise over that of a pseudobulk
-constexpr int kDegGenes = 20;
 
 struct Stream : SeededStream {
   Stream(std::uint64_t seed, const char* name) : SeededStream(seed, std::string("perturbation_demo/") + name) {}
@@ -87,8 +83,6 @@ class PerturbationDemo {
       out_.drug_scaffold.emplace_back();
     }
     for (int c = 0; c < spec_.contexts; ++c) out_.perturbation_contexts.push_back(numbered("CONTEXT", c + 1));
-    out_.deg_genes = std::min(kDegGenes, spec_.genes);
-    out_.deg_rule = "absolute difference of means, treated minus control";
     out_.provenance_json =
         nlohmann::json{{"builder", "cdrzoo data demo --perturbations"},
                        {"generator", 1},
@@ -129,20 +123,15 @@ class PerturbationDemo {
     Stream noise(spec_.seed, "controls");
     for (int c = 0; c < spec_.contexts; ++c) {
       const std::string& name = out_.perturbation_contexts[at(c)];
-      std::vector<double> sum(at(spec_.genes), 0.0);
       for (int i = 0; i < copies(); ++i) {
         out_.sample_id.push_back(spec_.cells > 0 ? name + "_" + std::to_string(i + 1) : name);
         out_.sample_group.push_back(name);
         out_.sample_domain.push_back(0);
         out_.sample_tissue.push_back(-1);
         for (std::size_t g = 0; g < at(spec_.genes); ++g) {
-          const float x = measured(base_[g] + dot(loading_[g], state_[at(c)]), noise);
-          out_.expression.push_back(x);
-          sum[g] += static_cast<double>(x);
+          out_.expression.push_back(measured(base_[g] + dot(loading_[g], state_[at(c)]), noise));
         }
       }
-      for (double& x : sum) x /= copies();
-      control_.push_back(std::move(sum));
     }
   }
 
@@ -162,7 +151,6 @@ class PerturbationDemo {
   }
 
   void add_condition(int context, int drug, int drug_b, float dose, Stream& noise, Stream& pairing) {
-    std::vector<double> sum(at(spec_.genes), 0.0);
     for (int i = 0; i < copies(); ++i) {
       const auto control = context * copies() + static_cast<int>(pairing.below(static_cast<std::uint64_t>(copies())));
       out_.perturbations.push_back({control, drug, drug_b, dose, kTime_h, context, 1});
@@ -171,19 +159,9 @@ class PerturbationDemo {
         if (drug_b >= 0) change += effect(context, drug_b, g);
         const double strength = dose > -5.5F ? 1.0 : 0.5;
         const double truth = base_[g] + dot(loading_[g], state_[at(context)]) + strength * change;
-        const float x = measured(truth, noise);
-        out_.perturbation_profile.push_back(x);
-        sum[g] += static_cast<double>(x);
+        out_.perturbation_profile.push_back(measured(truth, noise));
       }
     }
-    std::vector<std::int32_t> order(at(spec_.genes));
-    std::iota(order.begin(), order.end(), 0);
-    const auto difference = [&](std::int32_t g) {
-      return std::abs(sum[at(g)] / copies() - control_[at(context)][at(g)]);
-    };
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int32_t a, std::int32_t b) { return difference(a) > difference(b); });
-    out_.deg.insert(out_.deg.end(), order.begin(), order.begin() + out_.deg_genes);
   }
 
   void make_conditions() {
@@ -205,11 +183,10 @@ class PerturbationDemo {
 
   PerturbationDemoSpec spec_;
   DatasetContent out_;
-  std::vector<double> base_;                  // [genes]
-  std::vector<Programs> loading_, answer_;    // [genes]
-  std::vector<Programs> state_;               // [contexts]
-  std::vector<Programs> action_;              // [perturbations]
-  std::vector<std::vector<double>> control_;  // [contexts][genes], mean as measured
+  std::vector<double> base_;                // [genes]
+  std::vector<Programs> loading_, answer_;  // [genes]
+  std::vector<Programs> state_;             // [contexts]
+  std::vector<Programs> action_;            // [perturbations]
 };
 
 }  // namespace

@@ -55,7 +55,6 @@ TEST_CASE("The demo of perturbations is valid, by condition and by cell") {
   REQUIRE(d.perturbations);
   CHECK(d.perturbations->contexts.size() == 3);
   CHECK(d.perturbations->size() == d.perturbations->conditions * std::max(1, cells));
-  CHECK(d.perturbations->deg.cols == 10);
   std::set<std::int32_t> doubles(d.perturbations->drug_b.begin(), d.perturbations->drug_b.end());
   CHECK(doubles.size() > 2);
   for (std::size_t i = 0; i < at(d.perturbations->size()); ++i) {
