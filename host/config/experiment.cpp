@@ -252,7 +252,7 @@ void read_split_spec(const Table& top, const fs::path& folder, const std::string
                                                         task + "\""));
   }
   if (spec.kind == "file") {
-    for (const char* key : {"folds", "repeats", "seed", "source", "contexts", "references"}) {
+    for (const char* key : {"folds", "repeats", "seed", "source", "contexts"}) {
       if (table->has(key)) {
         table->fail(key,
                     "key '" + std::string(key) + "' in [split] does not go with kind = \"file\": the file says it");
@@ -420,6 +420,7 @@ json Experiment::to_json() const {
   json split_json = {{"kind", split.kind}};
   if (split.kind == "file") {
     split_json["file"] = portable(split.file, folder);
+    if (split.references > 0) split_json["references"] = split.references;
   } else {
     split_json["folds"] = split.folds;
     split_json["repeats"] = split.repeats;

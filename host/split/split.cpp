@@ -423,10 +423,12 @@ void check_profile_keys(const SplitSpec& spec) {
     }
     return;
   }
-  if (!spec.contexts.empty() || spec.references != 0) {
-    throw UsageError(std::string(spec.contexts.empty() ? "references goes" : "contexts goes") +
-                     " with the split kinds of perturbations (unseen_context and so on), not with '" + spec.kind + "'");
-  }
+  const auto refuse = [&](const std::string& key) {
+    throw UsageError(key + " goes with the split kinds of perturbations (unseen_context and so on), not with '" +
+                     spec.kind + "'");
+  };
+  if (!spec.contexts.empty()) refuse("contexts");
+  if (spec.references != 0 && spec.kind != "file") refuse("references");
 }
 
 }  // namespace
@@ -511,7 +513,18 @@ const Fold& Split::at(int repeat, int fold) const {
 
 Split make_split(const Dataset& dataset, const SplitSpec& spec, const std::vector<std::int32_t>& labelled) {
   check_spec(spec);
-  if (spec.kind == "file") return load_split(spec.file, dataset, labelled);
+  if (spec.kind == "file") {
+    auto split = load_split(spec.file, dataset, labelled);
+    if (spec.references > 0) {
+      if (!split.of_perturbations) {
+        throw UsageError("references goes with splits of perturbations, and " + spec.file.string() +
+                         " divides records");
+      }
+      split.spec.references = spec.references;
+      split.hash = split_hash(split);
+    }
+    return split;
+  }
   const bool of_profiles = is_perturbation_kind(spec.kind);
   if (of_profiles && !dataset.perturbations) {
     throw UsageError("split kind '" + spec.kind + "' divides perturbation profiles, and data set " + dataset.name +

@@ -235,6 +235,30 @@ TEST_CASE("combinations that mean nothing are refused") {
   CHECK_THAT(split("kind = \"file\""), contains("needs the name of a split file"));
   CHECK_THAT(split("kind = \"file\"\nfile = \"s.json\"\nseed = 1"), contains("does not go with kind = \"file\""));
   CHECK_THAT(split("kind = \"lco\"\nfile = \"s.json\""), contains("goes with kind = \"file\""));
+  CHECK(split("kind = \"lco\"\nsingles_seen = 1") ==
+        "e.toml:4: key 'singles_seen' in [split] goes with kind = \"unseen_combination\", and this kind is \"lco\"");
+  CHECK_THAT(split("kind = \"lco\"\nreferences = 2"),
+             contains("references goes with the split kinds of perturbations"));
+  CHECK(
+      split("kind = \"unseen_pair\"") ==
+      "e.toml:3: kind = \"unseen_pair\" in [split] divides perturbation profiles, which is task = \"expression\", and "
+      "this task is \"regression\"");
+  const auto expression = [&](const std::string& lines) {
+    return file.error("dataset = \"d\"\ntask = \"expression\"\n[split]\n" + lines + "\n[[model]]\nid = \"m\"\n");
+  };
+  CHECK(expression("kind = \"lco\"") ==
+        "e.toml:4: kind = \"lco\" in [split] divides records, and task = \"expression\" has perturbation profiles");
+  CHECK_THAT(expression("kind = \"unseen_pair\"\ncontexts = []"), contains("is an empty list"));
+  CHECK_THAT(expression("kind = \"unseen_pair\"\ncontexts = [\"a\", \"a\"]"), contains("contexts names 'a' twice"));
+  CHECK_THAT(expression("kind = \"unseen_pair\"\nreferences = 0"), contains("a whole number from 1 to"));
+  CHECK_THAT(expression("kind = \"unseen_combination\"\nsingles_seen = 3"), contains("a whole number from -1 to 2"));
+  const auto e = file.load(
+      "dataset = \"d\"\ntask = \"expression\"\nmodel = [{ id = \"m\" }]\n"
+      "split = { kind = \"unseen_combination\", singles_seen = 2, contexts = [\"b\", \"a\"], references = 3 }\n");
+  CHECK(e.split.singles_seen == 2);
+  CHECK(e.split.contexts == std::vector<std::string>{"b", "a"});
+  CHECK(e.split.references == 3);
+  CHECK(e.to_json()["split"]["contexts"].size() == 2);
 
   const std::string binary = "task = \"binary\"\n" + std::string(kMinimal);
   CHECK_THAT(file.error(std::string(kMinimal) + "[label]\nrule = \"given\"\n"),

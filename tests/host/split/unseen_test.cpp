@@ -527,6 +527,12 @@ TEST_CASE("a split of perturbations survives its file and its table") {
                       a.test == b.test && a.references == b.references && a.n_discarded == b.n_discarded;
     CHECK(same);
   }
+  SplitSpec by_file;
+  by_file.kind = "file";
+  by_file.file = folder / "parts.csv";
+  CHECK(make_split(dataset, by_file, all_profiles(dataset)).hash == table.hash);
+  by_file.references = 5;
+  CHECK(make_split(dataset, by_file, all_profiles(dataset)).hash != table.hash);
   write_split(table, folder / "table.json");
   CHECK(read_split(folder / "table.json", dataset).hash == table.hash);
 }
