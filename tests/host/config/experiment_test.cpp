@@ -168,7 +168,8 @@ TEST_CASE("a wrong value says key, what was found and what was expected") {
   const File file;
   const auto top = [&](const std::string& line) { return file.error(line + "\n" + kMinimal); };
   CHECK(top("task = \"survival\"") ==
-        "e.toml:1: key 'task' in the top level is the string \"survival\", expected one of regression, binary");
+        "e.toml:1: key 'task' in the top level is the string \"survival\", expected one of regression, binary, "
+        "expression");
   CHECK(top("task = 3") == "e.toml:1: key 'task' in the top level is the whole number 3, expected a string");
   CHECK(top("seeds = 3") == "e.toml:1: key 'seeds' in the top level is the whole number 3, expected a list");
   CHECK(top("seeds = [0, -1]") ==

@@ -83,6 +83,26 @@ TEST_CASE("a split is made, shown, checked and used again") {
   CHECK(cdrzoo("split info lco.json --data demo.h5").status == 2);
 }
 
+TEST_CASE("a split of perturbation profiles is made, shown, checked and used again") {
+  const Command cdrzoo;
+  REQUIRE(cdrzoo("data demo screen.h5 --perturbations").status == 0);
+  const auto made =
+      cdrzoo("split make screen.h5 --kind unseen_context --folds 3 -o s.json --csv s.csv --groups groups.csv");
+  CHECK(made.err.empty());
+  REQUIRE(made.status == 0);
+  CHECK_THAT(made.out, contains("kind        unseen_context") && contains("groups      context") &&
+                           contains("conditions") && contains("references"));
+  CHECK(cdrzoo("split info s.json --data screen.h5").out == made.out);
+  const auto checked = cdrzoo("split check s.json --data screen.h5");
+  CHECK(checked.status == 0);
+  CHECK_THAT(checked.out, contains("3 folds, disjoint by record and by context, made again with the same result"));
+  CHECK_THAT(cdrzoo.read("groups.csv"), contains("profile,domain,context,group,group_b,dose_log10_molar,time_h\n"));
+  const auto table = cdrzoo("split make screen.h5 --kind file --task expression --file s.csv");
+  CHECK(table.err.empty());
+  CHECK(table.out.substr(table.out.find("repeat  fold")) == made.out.substr(made.out.find("repeat  fold")));
+  CHECK(cdrzoo("split make screen.h5 --kind unseen_context --folds 2 --context nowhere").status == 2);
+}
+
 TEST_CASE("wrong calls of cdrzoo split exit with 2 and one line that says why") {
   const Command cdrzoo;
   REQUIRE(cdrzoo("data demo demo.h5 --lines 30 --patients 10").status == 0);
@@ -100,8 +120,10 @@ TEST_CASE("wrong calls of cdrzoo split exit with 2 and one line that says why") 
   refuse("make demo.h5 --kind loco", "unknown split kind 'loco'");
   refuse("make demo.h5 --kind lco --source moon", "moon");
   refuse("make demo.h5 --kind lco --folds 20 --source lines", "fewer than 2");
-  refuse("make demo.h5 --kind lco --task survival", "expected regression or binary");
+  refuse("make demo.h5 --kind lco --task survival", "expected regression, binary or expression");
   refuse("make absent.h5 --kind lco", "absent.h5");
+  refuse("make demo.h5 --kind unseen_context", "divides perturbation profiles, and data set demo has none");
+  refuse("make demo.h5 --kind lco --singles-seen 1", "singles_seen goes with split kind 'unseen_combination'");
   refuse("make demo.h5 -e e.toml", "--experiment says everything; DATASET does not go with it");
   refuse("make -e e.toml --seed 1", "--experiment says everything; seed does not go with it");
   refuse("make demo.h5 --kind lco --source lines -o no/where.json", "no/where.json");
