@@ -122,7 +122,6 @@ TEST_CASE("wrong calls of cdrzoo split exit with 2 and one line that says why") 
   refuse("make demo.h5 --kind lco --folds 20 --source lines", "fewer than 2");
   refuse("make demo.h5 --kind lco --task survival", "expected regression, binary or expression");
   refuse("make absent.h5 --kind lco", "absent.h5");
-  refuse("make demo.h5 --kind unseen_context", "divides perturbation profiles, and data set demo has none");
   refuse("make demo.h5 --kind lco --singles-seen 1", "singles_seen goes with split kind 'unseen_combination'");
   refuse("make demo.h5 -e e.toml", "--experiment says everything; DATASET does not go with it");
   refuse("make -e e.toml --seed 1", "--experiment says everything; seed does not go with it");
