@@ -101,6 +101,11 @@ Training index_training(const sdk::View& train) {
   return out;
 }
 
+/// Obeys the host's wish to stop, now and then.
+void check_row(const sdk::Context& context, std::int64_t row) {
+  if (row % kRowsBetweenChecks == 0) context.check_cancelled();
+}
+
 void require_finite(const float* x, std::int64_t n, const std::uint8_t* observed, const char* what, std::int64_t row) {
   for (std::int64_t j = 0; j < n; ++j) {
     if (!std::isfinite(x[j]) && (observed == nullptr || observed[j] != 0)) {
@@ -138,7 +143,8 @@ Matrix condition_means(sdk::Context& context, const sdk::View& train, const Trai
 }
 
 /// The mean control of each training context, every control once.
-Controls context_controls(const sdk::View& train, const sdk::Matrix<const float>& expression) {
+Controls context_controls(const sdk::Context& call, const sdk::View& train,
+                          const sdk::Matrix<const float>& expression) {
   const auto control = train.control();
   const auto context = train.context();
   Controls out;
@@ -152,7 +158,10 @@ Controls context_controls(const sdk::View& train, const sdk::Matrix<const float>
     rows.emplace_back(found->second, control[i]);
   }
   GroupMeans means(static_cast<int>(out.context.size()), static_cast<int>(expression.cols()));
-  for (const auto& [group, sample] : rows) means.add(group, expression.row(sample).data());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    check_row(call, static_cast<std::int64_t>(i));
+    means.add(rows[i].first, expression.row(rows[i].second).data());
+  }
   out.mean = means.take();
   return out;
 }
@@ -202,7 +211,7 @@ class ControlMean final : public Baseline {
     const auto expression = expression_of(query, n_genes_);
     const auto control = query.control();
     for (std::int64_t i = 0; i < query.n_obs(); ++i) {
-      if (i % kRowsBetweenChecks == 0) context.check_cancelled();
+      check_row(context, i);
       if (control[i] < 0) {
         out.unsupported(i);
       } else {
@@ -228,8 +237,6 @@ class TrainMean final : public Baseline {
     const Training training = index_training(data.train);
     const Matrix profiles = condition_means(context, data.train, training, n_genes_, nullptr);
     std::vector<std::vector<int>> members;
-    context_.clear();
-    index_.clear();
     std::vector<int> all;
     for (int i = 0; i < profiles.rows; ++i) {
       const std::int32_t code = training.conditions[at(i)].at.context;
@@ -253,7 +260,7 @@ class TrainMean final : public Baseline {
     if (query.n_obs() == 0) return;
     const auto code = query.context();
     for (std::int64_t i = 0; i < query.n_obs(); ++i) {
-      if (i % kRowsBetweenChecks == 0) context.check_cancelled();
+      check_row(context, i);
       const auto known = index_.find(code[i]);
       put(out, i, nullptr, known == index_.end() ? of_all_.data() : of_context_.row(known->second));
     }
@@ -266,7 +273,6 @@ class TrainMean final : public Baseline {
   }
   void load(sdk::Context&, sdk::StateReader& state) override {
     context_ = state.vector<std::int32_t>("context");
-    index_.clear();
     for (std::size_t c = 0; c < context_.size(); ++c) index_.emplace(context_[c], static_cast<int>(c));
     of_context_ = Matrix(static_cast<int>(context_.size()), static_cast<int>(n_genes_));
     of_context_.v = state.vector<double>("mean.context", {of_context_.rows, n_genes_});
@@ -378,7 +384,7 @@ class Shift : public Baseline {
     Matrix change = condition_means(context, data.train, training, n_genes_, &expression);
     effects_ = Effects(std::move(training.conditions), std::move(change));
     vocabulary_ = std::move(training.vocabulary);
-    learn_controls(data.train, expression);
+    learn_controls(context, data.train, expression);
   }
 
   void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
@@ -389,7 +395,7 @@ class Shift : public Baseline {
     std::vector<double> change;
     std::int64_t last = -1;  // the row that `change` is of
     for (std::int64_t i = 0; i < query.n_obs(); ++i) {
-      if (i % kRowsBetweenChecks == 0) context.check_cancelled();
+      check_row(context, i);
       if (rows.control(i) < 0) {
         out.unsupported(i);
         continue;
@@ -428,8 +434,9 @@ class Shift : public Baseline {
   [[nodiscard]] virtual std::vector<double> shift(const Query& query, const float* control) const = 0;
   /// Whether shift() depends on the control.
   [[nodiscard]] virtual bool follows_control() const { return false; }
-  virtual void learn_controls(const sdk::View& train, const sdk::Matrix<const float>& expression) {
-    (void)train, (void)expression;
+  virtual void learn_controls(const sdk::Context& call, const sdk::View& train,
+                              const sdk::Matrix<const float>& expression) {
+    (void)call, (void)train, (void)expression;
   }
 
   Vocabulary vocabulary_;
@@ -485,8 +492,9 @@ class NearestContext final : public Shift {
     return nearest_shift(effects_, controls_, query, control);
   }
   [[nodiscard]] bool follows_control() const override { return true; }
-  void learn_controls(const sdk::View& train, const sdk::Matrix<const float>& expression) override {
-    controls_ = context_controls(train, expression);
+  void learn_controls(const sdk::Context& call, const sdk::View& train,
+                      const sdk::Matrix<const float>& expression) override {
+    controls_ = context_controls(call, train, expression);
   }
 
   Controls controls_;
@@ -506,8 +514,8 @@ class PcaRidge final : public Baseline {
     Training training = index_training(data.train);
     const auto expression = expression_of(data.train, n_genes_);
     const Matrix change = condition_means(context, data.train, training, n_genes_, &expression);
-    const Matrix control = condition_controls(data.train, training, expression);
-    const Controls contexts = context_controls(data.train, expression);
+    const Matrix control = condition_controls(context, data.train, training, expression);
+    const Controls contexts = context_controls(context, data.train, expression);
     Matrix profiles(change.rows + contexts.mean.rows, change.cols);
     for (std::size_t i = 0; i < change.v.size(); ++i) profiles.v[i] = control.v[i] + change.v[i];
     std::copy(contexts.mean.v.begin(), contexts.mean.v.end(), profiles.row(change.rows));
@@ -600,11 +608,12 @@ class PcaRidge final : public Baseline {
   static std::string name_of_map(bool combinations) { return combinations ? "ridge.combination" : "ridge.single"; }
 
   /// The mean control of each condition's rows.
-  [[nodiscard]] Matrix condition_controls(const sdk::View& train, const Training& training,
+  [[nodiscard]] Matrix condition_controls(const sdk::Context& call, const sdk::View& train, const Training& training,
                                           const sdk::Matrix<const float>& expression) const {
     const auto control = train.control();
     GroupMeans means(static_cast<int>(training.conditions.size()), static_cast<int>(n_genes_));
     for (std::int64_t i = 0; i < train.n_obs(); ++i) {
+      check_row(call, i);
       means.add(training.condition[at(i)], expression.row(control[i]).data());
     }
     return means.take();
