@@ -110,16 +110,18 @@ void add_scores(std::vector<MetricValue>& out, const ConditionMeans& c, const st
   }
   if (!suffix.empty()) add(out, direction(control, "direction" + suffix), "direction" + suffix, flag());
 
-  const std::string name = "pearson_delta_pert" + suffix;
-  if (c.train_perturbed.empty()) {
-    out.push_back({name, kNan, "no_training_profiles"});
-    return;
-  }
-  const Selected perturbed = select(c.truth, c.prediction, c.train_perturbed, genes, complete);
-  for (const MetricValue& m : profile_metrics(change(perturbed.truth, perturbed.reference),
-                                              change(perturbed.prediction, perturbed.reference))) {
-    if (m.name == "pearson") add(out, m, name, flag());
-  }
+  const auto against = [&](const std::string& name, ArrayView<double> reference) {
+    if (reference.empty()) {
+      out.push_back({name + suffix, kNan, "no_training_profiles"});
+      return;
+    }
+    const Selected s = select(c.truth, c.prediction, reference, genes, complete);
+    for (const MetricValue& m : profile_metrics(change(s.truth, s.reference), change(s.prediction, s.reference))) {
+      if (m.name == "pearson") add(out, m, name + suffix, flag());
+    }
+  };
+  against("pearson_delta_pert", c.train_perturbed);
+  against("pearson_delta_shift", c.train_shifted);
 }
 
 /// Rows of a matrix in double precision, in panels of kPanel rows stored gene by gene: the loop over a panel's rows is
@@ -315,7 +317,8 @@ std::vector<std::int64_t> all_rows(std::int64_t n) {
 std::vector<MetricValue> condition_metrics(const ConditionMeans& c) {
   const std::size_t n = c.truth.size();
   if (c.prediction.size() != n || c.control.size() != n ||
-      (!c.train_perturbed.empty() && c.train_perturbed.size() != n)) {
+      (!c.train_perturbed.empty() && c.train_perturbed.size() != n) ||
+      (!c.train_shifted.empty() && c.train_shifted.size() != n)) {
     throw std::logic_error("the profiles of a condition differ in their number of genes");
   }
   std::vector<std::int32_t> genes(n);
@@ -426,8 +429,8 @@ std::vector<MetricValue> noise_ceiling(const ConditionMeans& condition, MatrixVi
     const auto end = middle + static_cast<std::ptrdiff_t>(n / 2);
     const std::vector<double> prediction = means_of_rows(true_cells, {order.begin(), middle});
     const std::vector<double> truth = means_of_rows(true_cells, {middle, end});
-    std::vector<MetricValue> metrics =
-        condition_metrics({truth, prediction, condition.control, condition.train_perturbed, condition.deg});
+    std::vector<MetricValue> metrics = condition_metrics(
+        {truth, prediction, condition.control, condition.train_perturbed, condition.deg, condition.train_shifted});
 
     const std::vector<std::int32_t> halves = random_permutation(pool.size(), kCeilingSeed + split);
     const std::size_t half = pool.size() / 2;

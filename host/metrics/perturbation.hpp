@@ -22,12 +22,15 @@ struct ConditionMeans {
   ArrayView<double> control;            ///< untreated profile of the context
   ArrayView<double> train_perturbed;    ///< mean of the training perturbed profiles; may be empty (NaN scores)
   ArrayView<std::int32_t> deg;          ///< columns, most different from the control first; from truth and control only
+  /// Control plus the mean change (treated minus control) of the training conditions; may be empty (NaN scores).
+  ArrayView<double> train_shifted = {};
 };
 
 /// For all genes, and with suffix _deg20, _deg50, _deg100 for the first DEGs:
 ///   r2 pearson spearman mse                            of the profiles
 ///   r2_delta_ctrl pearson_delta_ctrl spearman_delta_ctrl   of the change against the control (its MSE is `mse`)
 ///   pearson_delta_pert                                 of the change against train_perturbed (the Systema argument)
+///   pearson_delta_shift                                of the change against train_shifted
 /// and direction_deg20 ...: share of the DEGs whose predicted change has the sign of the true one; no change counts
 /// 1/2. A list of fewer than k DEGs is used as it is, flag "fewer_degs".
 [[nodiscard]] std::vector<MetricValue> condition_metrics(const ConditionMeans& condition);

@@ -19,11 +19,12 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Scores that have a line for every condition. The others are in the means, and can be computed from the store.
-constexpr std::array<const char*, 16> kPerCondition = {"r2",
+constexpr std::array<const char*, 17> kPerCondition = {"r2",
                                                        "pearson",
                                                        "mse",
                                                        "pearson_delta_ctrl",
                                                        "pearson_delta_pert",
+                                                       "pearson_delta_shift",
                                                        "r2_deg50",
                                                        "mse_deg50",
                                                        "pearson_delta_ctrl_deg50",
@@ -36,7 +37,8 @@ constexpr std::array<const char*, 16> kPerCondition = {"r2",
                                                        "pearson_delta_ctrl_ceiling",
                                                        "pearson_delta_pert_ceiling"};
 /// Scores of the validation conditions.
-constexpr std::array<const char*, 4> kValidation = {"r2", "mse", "pearson_delta_ctrl", "pearson_delta_pert"};
+constexpr std::array<const char*, 5> kValidation = {"r2", "mse", "pearson_delta_ctrl", "pearson_delta_pert",
+                                                    "pearson_delta_shift"};
 
 template <std::size_t N>
 bool is_one_of(const std::array<const char*, N>& names, const std::string& name) {
@@ -174,12 +176,14 @@ std::vector<GroupScore> score_part(const Part& part, const Predictions& p, const
     score.large_enough = true;  // one condition is one measurement, of however many cells
     std::vector<double> perturbed;
     if (t.train_row[i] >= 0) perturbed = row_of_matrix(t.train_perturbed, t.train_row[i], t.genes);
+    std::vector<double> shifted;
+    if (!t.train_shifted.empty()) shifted = row_of_matrix(t.train_shifted, t.control_row[i], t.genes);
     std::vector<std::int32_t> deg(t.deg.begin() + part.rows[c] * t.deg_columns,
                                   t.deg.begin() + (part.rows[c] + 1) * t.deg_columns);
     deg.erase(std::find(deg.begin(), deg.end(), -1), deg.end());
     score.metrics = condition_metrics({row_of_matrix(t.truth, part.rows[c], t.genes),
                                        row_of_matrix(p.mean, static_cast<std::int64_t>(c), t.genes),
-                                       row_of_matrix(t.control, t.control_row[i], t.genes), perturbed, deg});
+                                       row_of_matrix(t.control, t.control_row[i], t.genes), perturbed, deg, shifted});
     score.metrics.push_back(discriminated[c]);
     for (const std::string& name : columns) {
       const auto own = std::find_if(t.metrics.begin(), t.metrics.end(), [&](const auto& m) { return m.name == name; });

@@ -79,8 +79,8 @@ double mean_of_finite(const std::vector<double>& x) { return summarize_folds(x).
 std::vector<std::string> default_metrics(const std::string& task) {
   if (task == "binary") return {"auroc", "auprc", "per_drug:auroc", "accuracy", "f1", "mcc"};
   if (task == "expression") {  // the change first: profiles look well predicted whatever was done to the cells
-    return {"pearson_delta_ctrl", "pearson_delta_pert", "r2", "r2_deg50", "mse_deg50", "direction_deg50",
-            "discrimination",     "energy_distance"};
+    return {"pearson_delta_ctrl", "pearson_delta_pert", "pearson_delta_shift", "r2", "r2_deg50", "mse_deg50",
+            "direction_deg50",    "discrimination",     "energy_distance"};
   }
   return {"per_drug:pearson", "per_drug:spearman", "rmse", "pearson"};
 }

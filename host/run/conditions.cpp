@@ -190,12 +190,14 @@ class Collector {
     const std::vector<double> truth = last(table_.truth);
     const std::vector<double> control = control_of_last();
     std::vector<double> perturbed;
+    std::vector<double> shifted;
     if (table_.train_row.back() >= 0) {
       perturbed = doubles(table_.train_perturbed.data() + table_.train_row.back() * table_.genes, table_.genes);
+      shifted = doubles(table_.train_shifted.data() + table_.control_row.back() * table_.genes, table_.genes);
     }
     std::vector<std::int32_t> deg(table_.deg.end() - table_.deg_columns, table_.deg.end());
     deg.erase(std::find(deg.begin(), deg.end(), -1), deg.end());
-    keep(noise_ceiling({truth, truth, control, perturbed, deg}, cells));
+    keep(noise_ceiling({truth, truth, control, perturbed, deg, shifted}, cells));
   }
 
   /// Scores of the condition that was added last.
@@ -222,34 +224,54 @@ class Collector {
   }
 
   /// Mean of all controls that the data set has of a context: single cells point at a random one each.
+  [[nodiscard]] std::vector<double> control_mean(std::int32_t context) const {
+    RunningMean mean(table_.genes);
+    for (const std::int32_t sample : controls_of_context_.at(context)) mean.add(dataset_.expression().row(sample));
+    return mean.take();
+  }
+
+  static constexpr std::int32_t kAllContexts = -1;
+  /// The context itself where training has profiles of it, else all.
+  [[nodiscard]] std::int32_t training_context(std::int32_t context) const {
+    return train_of_context_.count(context) > 0 ? context : kAllContexts;
+  }
+
+  /// Mean over the training conditions of a context or of all, each counting once: of their perturbed profiles, or of
+  /// the change of these against the control of their own context.
+  [[nodiscard]] std::vector<double> training_mean(std::int32_t context, bool of_change) const {
+    RunningMean mean(table_.genes);
+    for (const auto& [trained, conditions] : train_of_context_) {
+      if (context != kAllContexts && trained != context) continue;
+      const std::vector<double> control = control_mean(trained);
+      for (const auto& [condition, rows] : conditions) {
+        RunningMean own(table_.genes);
+        for (const std::int32_t row : rows) own.add(p_.profile.row(row));
+        std::vector<double> profile = own.take();
+        for (std::size_t g = 0; of_change && g < profile.size(); ++g) profile[g] -= control[g];
+        mean.add(profile.data());
+      }
+    }
+    return mean.take();
+  }
+
   std::int32_t control_row(std::int32_t context) {
     const auto [it, fresh] = control_row_.try_emplace(context, static_cast<std::int32_t>(control_row_.size()));
-    if (fresh) {
-      RunningMean mean(table_.genes);
-      for (const std::int32_t sample : controls_of_context_.at(context)) mean.add(dataset_.expression().row(sample));
-      append(table_.control, mean.take());
+    if (!fresh) return it->second;
+    const std::vector<double> control = control_mean(context);
+    append(table_.control, control);
+    if (!train_of_context_.empty()) {
+      std::vector<double> shifted = training_mean(training_context(context), true);
+      for (std::size_t g = 0; g < shifted.size(); ++g) shifted[g] += control[g];
+      append(table_.train_shifted, shifted);
     }
     return it->second;
   }
 
-  /// Mean of the training perturbed profiles, each condition counting once: those of the context, where training has
-  /// any, else all. What is common to all treated profiles of a context is no effect of a perturbation.
   std::int32_t train_row(std::int32_t context) {
     if (train_of_context_.empty()) return -1;
-    constexpr std::int32_t kAll = -1;
-    const std::int32_t code = train_of_context_.count(context) > 0 ? context : kAll;
+    const std::int32_t code = training_context(context);
     const auto [it, fresh] = train_row_.try_emplace(code, static_cast<std::int32_t>(train_row_.size()));
-    if (!fresh) return it->second;
-    RunningMean mean(table_.genes);
-    for (const auto& [trained, conditions] : train_of_context_) {
-      if (code != kAll && trained != code) continue;
-      for (const auto& [condition, rows] : conditions) {
-        RunningMean own(table_.genes);
-        for (const std::int32_t row : rows) own.add(p_.profile.row(row));
-        mean.add(own.take().data());
-      }
-    }
-    append(table_.train_perturbed, mean.take());
+    if (fresh) append(table_.train_perturbed, training_mean(code, false));
     return it->second;
   }
 

@@ -30,6 +30,8 @@ struct ConditionTable {
   std::vector<float> truth, prediction;  ///< [conditions, genes]; prediction NaN where n_predicted is 0
   std::vector<float> control;            ///< [contexts, genes] untreated means
   std::vector<float> train_perturbed;    ///< [k, genes] means of training perturbed profiles
+  /// [contexts, genes] control plus the mean change of the training conditions, by `control_row`; empty = no training
+  std::vector<float> train_shifted;
   std::int64_t deg_columns = 0;
   std::vector<std::int32_t> deg;  ///< [conditions, deg_columns], most different first, -1 after the last
   struct Metric {

@@ -191,6 +191,7 @@ std::string size_error(const ConditionTable& t) {
   };
   if (!points_into(t.control_row, t.control, 0)) wrong = "control_row";
   if (!points_into(t.train_row, t.train_perturbed, -1)) wrong = "train_row";
+  if (!t.train_shifted.empty() && t.train_shifted.size() != t.control.size()) wrong = "train_shifted";
   const bool genes_known =
       std::all_of(t.deg.begin(), t.deg.end(), [&](std::int32_t g) { return g >= -1 && g < t.genes; });
   return genes_known ? wrong : "deg";
@@ -219,6 +220,7 @@ void write_conditions(hid_t file, const ConditionTable& t) {
   profiles("prediction", t.prediction);
   profiles("control", t.control);
   profiles("train_perturbed", t.train_perturbed);
+  profiles("train_shifted", t.train_shifted);
   write_matrix(group, "deg", H5T_STD_I32LE, H5T_NATIVE_INT32, t.deg.data(), n, t.deg_columns);
   const Id metrics = new_group(group, "metrics");
   const Id flags = new_group(group, "flags");
@@ -341,6 +343,7 @@ ConditionTable read_conditions(hid_t file) {
   t.prediction = profiles("prediction", n);
   t.control = profiles("control", -1);
   t.train_perturbed = profiles("train_perturbed", -1);
+  t.train_shifted = profiles("train_shifted", -1);
   t.deg = read_matrix<std::int32_t>(group, "deg", H5T_NATIVE_INT32, H5T_INTEGER, n, t.deg_columns);
   const Id flags = checked(H5Gopen2(group, "flags", H5P_DEFAULT), &H5Gclose, "flags");
   for (const std::string& name : read_names(group, "metric_names")) {

@@ -82,7 +82,8 @@ TEST_CASE("Scores of a condition are those of a table made by hand") {
   const Values prediction = {1, 3, 3, 5};
   const Values control = {1, 1, 2, 2};
   const Values perturbed = {0, 2, 4, 4};
-  const auto m = condition_metrics({truth, prediction, control, perturbed, {}});
+  const Values shifted = {2, 0, 4, 4};
+  const auto m = condition_metrics({truth, prediction, control, perturbed, {}, shifted});
   // Errors 0 1 0 -1; truth - mean = -2 -1 0 3; prediction - mean = -2 0 0 2; ranks of the prediction 1 2.5 2.5 4.
   CHECK_THAT(value(m, "mse"), WithinAbs(2.0 / 4, 1e-15));
   CHECK_THAT(value(m, "r2"), WithinAbs(1 - 2.0 / 14, 1e-15));
@@ -94,6 +95,8 @@ TEST_CASE("Scores of a condition are those of a table made by hand") {
   CHECK_THAT(value(m, "spearman_delta_ctrl"), WithinAbs(4.5 / std::sqrt(4.5 * 5), 1e-14));
   // Changes against the training mean: truth 1 0 -1 2 (mean 0.5), prediction 1 1 -1 1 (mean 0.5).
   CHECK_THAT(value(m, "pearson_delta_pert"), WithinAbs(3 / std::sqrt(5.0 * 3), 1e-15));
+  // Against the shifted control: truth -1 2 -1 2 (mean 0.5), prediction -1 3 -1 1 (mean 0.5).
+  CHECK_THAT(value(m, "pearson_delta_shift"), WithinAbs(9 / std::sqrt(9.0 * 11), 1e-15));
 }
 
 TEST_CASE("Scores of DEGs are those of these genes alone, and say when there are too few") {
@@ -209,6 +212,7 @@ TEST_CASE("A gene that was not measured is left out, one that was not predicted 
   const auto change = condition_metrics({Values{1, 3, 6}, Values{1, 2, 5}, Values{0, 1, 2}, {}, {}});
   CHECK_THAT(value(m, "pearson_delta_ctrl"), WithinAbs(value(change, "pearson_delta_ctrl"), 1e-15));
   CHECK(get(m, "pearson_delta_pert").flag == "no_training_profiles");
+  CHECK(get(m, "pearson_delta_shift").flag == "no_training_profiles");
   Values broken = prediction;
   broken[2] = kNan;
   const auto bad = condition_metrics({truth, broken, control, {}, {}});

@@ -102,6 +102,11 @@ class ConditionStore {
       for (int context = 0; context < 2; ++context) {
         for (int g = 0; g < kGenes; ++g) t.control.push_back(static_cast<float>(control_value(context, g)));
       }
+      for (int context = 0; context < 2; ++context) {
+        for (int g = 0; g < kGenes; ++g) {
+          t.train_shifted.push_back(static_cast<float>(control_value(context, g) + noise(8, g, 4)));
+        }
+      }
       for (int g = 0; g < kGenes; ++g) t.train_perturbed.push_back(static_cast<float>(3 + noise(9, g, 3)));
       if (adjust) adjust(r, t);
       PredictionTable predictions;
@@ -164,7 +169,8 @@ double by_hand(const ConditionTable& t, const std::string& metric, const std::ve
       const auto prediction = taken(t.prediction, i);
       const auto control = taken(t.control, static_cast<std::size_t>(t.control_row[i]));
       const auto perturbed = taken(t.train_perturbed, 0);
-      sum += metric_value(condition_metrics({truth, prediction, control, perturbed, deg}), metric);
+      const auto shifted = taken(t.train_shifted, static_cast<std::size_t>(t.control_row[i]));
+      sum += metric_value(condition_metrics({truth, prediction, control, perturbed, deg, shifted}), metric);
     }
   }
   return sum / static_cast<double>(which.size());
@@ -180,7 +186,8 @@ TEST_CASE("Results of conditions are means and medians over the conditions of a 
   store.add("model", [](int fold, int c) { return Answer{0.25 * (c + fold % 2), 4}; });
   store.add("perturbation.control_mean", control_mean);
   const auto rows = store.results();
-  for (const char* metric : {"r2", "pearson_delta_pert", "mse", "mse_deg20", "spearman", "r2_delta_ctrl_deg20"}) {
+  for (const char* metric :
+       {"r2", "pearson_delta_pert", "pearson_delta_shift", "mse", "mse_deg20", "spearman", "r2_delta_ctrl_deg20"}) {
     CHECK_THAT(value(rows, "model-1", metric), WithinAbs(by_hand(store.of("model-1"), metric, {4, 5, 6, 7}), 1e-12));
   }
   const ResultRow& mse = get(rows, "model-1", "condition", "mse", "as_reported");

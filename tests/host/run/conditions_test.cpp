@@ -162,6 +162,14 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
     }
   }
   CHECK(table.train_row[1] != table.train_row[2]);
+  for (std::int64_t g = 0; g < kGenes; ++g) {
+    // In a context that was trained on the two references are one; elsewhere the mean change moves with the control.
+    CHECK_THAT(at(table.train_shifted, table.control_row[1], g), WithinAbs(mean_truth(dataset, train, g), 1e-6));
+    CHECK_THAT(at(table.train_shifted, table.control_row[2], g),
+               WithinAbs(mean_truth(dataset, train, g) - at(table.control, table.control_row[1], g) +
+                             at(table.control, table.control_row[2], g),
+                         1e-6));
+  }
 
   // The training mean counts conditions, not cells, and those of the context where there are any.
   train.insert(train.end(), bp.begin(), bp.end());
@@ -171,7 +179,9 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
     CHECK_THAT(at(own.train_perturbed, own.train_row[1], g),
                WithinAbs((mean_truth(dataset, bp, g) + mean_truth(dataset, br, g)) / 2, 1e-6));
   }
-  CHECK(collect_conditions(dataset, {}, {test}).train_row == std::vector<std::int32_t>{-1, -1});
+  const ConditionTable untrained = collect_conditions(dataset, {}, {test});
+  CHECK(untrained.train_row == std::vector<std::int32_t>{-1, -1});
+  CHECK(untrained.train_shifted.empty());
 }
 
 TEST_CASE("Scores of cells are made from the rows of a condition, and only for test rows") {

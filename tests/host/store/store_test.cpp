@@ -96,6 +96,7 @@ ConditionTable make_conditions(std::size_t n, std::int64_t genes = 3) {
     t.deg.insert(t.deg.end(), {2, -1});
   }
   t.control.assign(static_cast<std::size_t>(2 * genes), 0.25F);
+  t.train_shifted.assign(static_cast<std::size_t>(2 * genes), 0.75F);
   t.metrics.push_back({"mmd", std::vector<double>(n, 0.125), std::vector<std::string>(n, "sampled")});
   t.metrics.push_back({"energy_distance", std::vector<double>(n, -1), std::vector<std::string>(n)});
   return t;
@@ -220,6 +221,7 @@ TEST_CASE("a table of conditions is read back as it was written, and equal ones 
   CHECK(bytes_of(b.prediction) == bytes_of(t.prediction));
   CHECK(b.control == t.control);
   CHECK(b.train_perturbed.empty());
+  CHECK(b.train_shifted == t.train_shifted);
   CHECK(b.deg_columns == 2);
   CHECK(b.deg == t.deg);
   REQUIRE(b.metrics.size() == 2);  // in their order
@@ -238,6 +240,7 @@ TEST_CASE("a table of conditions whose parts do not fit each other is not writte
   SECTION("matrix") { t.truth.pop_back(); }
   SECTION("control") { t.control_row[2] = 2; }
   SECTION("training mean") { t.train_row[0] = 0; }
+  SECTION("shifted control") { t.train_shifted.pop_back(); }
   SECTION("gene") { t.deg[1] = 3; }
   SECTION("score") { t.metrics[1].flag.pop_back(); }
   CHECK_THROWS_AS(encode_predictions(table), std::logic_error);
