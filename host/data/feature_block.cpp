@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
@@ -218,11 +219,46 @@ FeatureBlock BlockContent::view() const {
   return out;
 }
 
-void write_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block) {
+namespace {
+
+void write_header(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block) {
   writer.group(group);
   writer.attribute(group, "kind", block_kind_name(block.kind));
   writer.attribute(group, "width", block.width);
   writer.attribute(group, "space", block.space);
+}
+
+}  // namespace
+
+void append_rows(Hdf5Writer::Rows& to, MatrixView<float> matrix, const std::vector<std::int32_t>& rows) {
+  const auto row_bytes = static_cast<std::uint64_t>(matrix.cols) * sizeof(float);
+  for (std::size_t i = 0; i < rows.size();) {
+    std::size_t end = i + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    to.append(matrix.row(rows[i]), (end - i) * row_bytes);
+    i = end;
+  }
+}
+
+void write_extended_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block,
+                          MatrixView<float> matrix, const std::vector<std::int32_t>& rows) {
+  if (block.kind != CDRZOO_BLOCK_DENSE || block.parts.at(0).dtype != CDRZOO_F32 || block.width != matrix.cols)
+    throw std::logic_error("write_extended_block: block " + block.name + " is not dense float32 of the matrix's width");
+  write_header(writer, group, block);
+  const auto& part = block.parts[0];
+  const std::string path = group + "/" + part_name(part.role);
+  auto values = writer.create(path, Hdf5Type::f32, {block.rows + static_cast<std::int64_t>(rows.size()), block.width});
+  values.append(part.data, part.bytes);
+  append_rows(values, matrix, rows);
+  const bool has_nan = part.has_nan || std::any_of(rows.begin(), rows.end(), [&](auto row) {
+                         return any_nan(matrix.row(row), static_cast<std::uint64_t>(matrix.cols));
+                       });
+  writer.attribute(path, "has_nan", std::int64_t{has_nan ? 1 : 0});
+  if (!block.feature_names.empty()) writer.strings(group + "/feature_names", block.feature_names);
+}
+
+void write_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block) {
+  write_header(writer, group, block);
   for (const auto& part : block.parts) {
     const std::string path = group + "/" + part_name(part.role);
     writer.write(path, file_type_of(part.dtype), part.shape, part.data);

@@ -37,10 +37,33 @@ std::vector<std::int64_t> entity_keys(std::int64_t count, std::uint64_t salt, co
   return keys;
 }
 
+/// The block "expression" followed by profiles; categories followed by -1.
+void write_with_profiles(Hdf5Writer& file, const std::string& group, const FeatureBlock& block,
+                         const EntitiesContent& content) {
+  if (block.kind == CDRZOO_BLOCK_DENSE) {
+    write_extended_block(file, group, block, content.profiles, content.profile_rows);
+    return;
+  }
+  auto longer = block;
+  longer.rows += static_cast<std::int64_t>(content.profile_rows.size());
+  Rows codes;
+  for (auto& part : longer.parts) {
+    if (part.role != CDRZOO_PART_VALUES) continue;
+    const auto* known = static_cast<const std::int32_t*>(part.data);
+    codes.assign(known, known + block.rows);
+    codes.resize(static_cast<std::size_t>(longer.rows), -1);
+    part.shape = {longer.rows};
+    part.data = codes.data();
+    part.bytes = codes.size() * sizeof(std::int32_t);
+  }
+  write_block(file, group, longer);
+}
+
 void write_axis(Hdf5Writer& file, const std::string& axis, std::int64_t count, std::uint64_t salt,
-                const std::vector<FeatureBlock>& blocks) {
+                const std::vector<FeatureBlock>& blocks, const EntitiesContent* extended = nullptr) {
   file.group(axis);
-  file.write(axis + "/key", entity_keys(count, salt, axis));
+  const auto n_profiles = extended == nullptr ? 0 : static_cast<std::int64_t>(extended->profile_rows.size());
+  file.write(axis + "/key", entity_keys(count + n_profiles, salt, axis));
   for (const auto& block : blocks) {
     if (block.rows != count) {
       throw std::logic_error("block " + block.name + " has " + std::to_string(block.rows) + " rows for " +
@@ -48,7 +71,11 @@ void write_axis(Hdf5Writer& file, const std::string& axis, std::int64_t count, s
     }
     if (block.name.empty() || block.name.find('/') != std::string::npos)
       throw DataError("the name \"" + block.name + "\" of a feature block is empty or has a slash in it");
-    write_block(file, std::string(axis).append("/blocks/").append(block.name), block);
+    const auto group = std::string(axis).append("/blocks/").append(block.name);
+    if (n_profiles > 0)
+      write_with_profiles(file, group, block, *extended);
+    else
+      write_block(file, group, block);
   }
 }
 
@@ -105,6 +132,12 @@ class ViewFile {
     data(std::string("column_") + name, values, {n_});
   }
 
+  /// Targets that stand in another file.
+  void targets(std::int64_t first, const std::string& hash) {
+    file_.attribute(path_, "target_first", first);
+    hash_.update("target_first").update_le64(static_cast<std::uint64_t>(first)).update(hash);
+  }
+
   void finish() {
     file_.attribute(path_, "n_obs", n_);
     file_.attribute(path_, "fingerprint", hash_.hex().substr(0, 32));
@@ -117,29 +150,35 @@ class ViewFile {
   Sha256 hash_;
 };
 
-void write_view(Hdf5Writer& file, const BundleView& view, std::int64_t n_targets, const std::string& seed_text) {
+void write_view(Hdf5Writer& file, const BundleView& view, std::int64_t n_targets, const std::string& seed_text,
+                const std::string& targets_hash) {
+  const std::pair<const char*, const Rows*> of_samples[] = {
+      {"sample", &view.sample},           {"control", &view.control},
+      {"reference", &view.reference},     {"reference_control", &view.reference_control},
+      {"reference_b", &view.reference_b}, {"reference_b_control", &view.reference_b_control}};
   Table samples, drugs;
-  samples.add(view.sample);
-  samples.add(view.control);
+  for (const auto& [name, column] : of_samples) samples.add(*column);
   samples.seal();
   drugs.add(view.drug);
   drugs.add(view.drug_b);
   drugs.seal();
 
   ViewFile out(file, view, seed_text);
-  if (!view.sample.empty() || !view.control.empty())
+  if (std::any_of(std::begin(of_samples), std::end(of_samples), [](const auto& c) { return !c.second->empty(); }))
     out.data("sample_rows", samples.rows(), {static_cast<std::int64_t>(samples.rows().size())});
   if (!view.drug.empty() || !view.drug_b.empty())
     out.data("drug_rows", drugs.rows(), {static_cast<std::int64_t>(drugs.rows().size())});
   out.column("sample", samples.local(view.sample));
   out.column("drug", drugs.local(view.drug));
   out.column("drug_b", drugs.local(view.drug_b));
-  out.column("control", samples.local(view.control));
+  for (const auto& [name, column] : of_samples)
+    if (column != &view.sample) out.column(name, samples.local(*column));
   out.column("dose", view.dose);
   out.column("time", view.time);
   out.column("weight", view.weight);
   out.column("domain", view.domain);
   out.column("batch", view.batch);
+  out.column("context", view.context);
   const auto cells = static_cast<std::size_t>(view.n_obs * n_targets);
   for (const auto& [name, size] : {std::pair{"target", view.target.size()}, {"target_mask", view.target_mask.size()}}) {
     if (size != 0 && size != cells) {
@@ -147,6 +186,7 @@ void write_view(Hdf5Writer& file, const BundleView& view, std::int64_t n_targets
                              " elements, expected " + std::to_string(cells));
     }
   }
+  if (view.target_first >= 0) out.targets(view.target_first, targets_hash);
   if (!view.target.empty()) out.data("target", view.target, {view.n_obs, n_targets});
   if (!view.target_mask.empty()) out.data("target_mask", view.target_mask, {view.n_obs, n_targets});
   out.finish();
@@ -177,6 +217,72 @@ std::vector<std::string> known_of(const std::vector<std::string>& needed, const 
     if (present.count(name) > 0 && !contains(names, name)) names.push_back(name);
   return names;
 }
+
+/// Makes views of perturbation profiles, with the columns that the card asks for.
+class ProfileSelector {
+ public:
+  ProfileSelector(const Plan& plan, const Card& card, const FoldProfiles& fold)
+      : dataset_(*plan.dataset),
+        p_(*plan.dataset->perturbations),
+        domain_code_(domain_codes(*plan.dataset, plan.split->spec.source, plan.split->spec.target)),
+        card_(card),
+        fold_(fold) {}
+
+  /// Rows [first, end) of the targets file.
+  [[nodiscard]] BundleView labelled(const std::string& name, std::int64_t first, std::int64_t end) const {
+    auto view = rows(name, Rows(fold_.targets.begin() + first, fold_.targets.begin() + end));
+    view.target_first = first;
+    return view;
+  }
+
+  [[nodiscard]] BundleView query(const std::string& name, const ProfileQuery& query) const {
+    auto view = rows(name, query.row);
+    const auto add = [&](const char* column, Rows& to, auto index) {
+      if (!contains(card_.columns, column)) return;
+      to.reserve(query.reference.size());
+      for (const auto& reference : query.reference) to.push_back(index(reference));
+    };
+    add("reference", view.reference, [&](const Reference& r) { return entity(r.row_a); });
+    add("reference_control", view.reference_control, [](const Reference& r) { return r.control_a; });
+    add("reference_b", view.reference_b, [&](const Reference& r) { return entity(r.row_b); });
+    add("reference_b_control", view.reference_b_control, [](const Reference& r) { return r.control_b; });
+    return view;
+  }
+
+ private:
+  [[nodiscard]] BundleView rows(const std::string& name, const Rows& rows) const {
+    BundleView view;
+    view.name = name;
+    view.n_obs = static_cast<std::int64_t>(rows.size());
+    const auto add = [&](const char* column, auto& to, auto value) {
+      if (!contains(card_.columns, column)) return;
+      to.reserve(rows.size());
+      for (const auto row : rows) to.push_back(value(static_cast<std::size_t>(row)));
+    };
+    for (const auto row : rows) view.drug.push_back(p_.drug[static_cast<std::size_t>(row)]);
+    add("drug_b", view.drug_b, [&](std::size_t r) { return p_.drug_b[r]; });
+    add("control", view.control, [&](std::size_t r) { return p_.control[r]; });
+    add("dose", view.dose, [&](std::size_t r) { return p_.dose_log10_molar[r]; });
+    add("time", view.time, [&](std::size_t r) { return p_.time_h[r]; });
+    add("context", view.context, [&](std::size_t r) { return p_.context[r]; });
+    add("domain", view.domain, [&](std::size_t r) {
+      return domain_code_[static_cast<std::size_t>(dataset_.samples.domain[static_cast<std::size_t>(p_.control[r])])];
+    });
+    return view;
+  }
+
+  [[nodiscard]] std::int32_t entity(std::int32_t row) const {
+    if (row < 0) return -1;
+    const auto place = std::lower_bound(fold_.entities.begin(), fold_.entities.end(), row) - fold_.entities.begin();
+    return static_cast<std::int32_t>(static_cast<std::int64_t>(dataset_.samples.id.size()) + place);
+  }
+
+  const Dataset& dataset_;
+  const Dataset::Perturbations& p_;
+  std::vector<std::int32_t> domain_code_;
+  const Card& card_;
+  const FoldProfiles& fold_;
+};
 
 /// Makes views of response rows.
 class RowSelector {
@@ -278,7 +384,7 @@ std::filesystem::path write_entities(const std::filesystem::path& folder, const 
   file.attribute("/", "format", bundle::kEntitiesFormat);
   file.attribute("/", "version", bundle::kVersion);
   file.attribute("/", "hash", content.hash);
-  write_axis(file, "/sample", content.n_samples, content.key_salt, content.sample_blocks);
+  write_axis(file, "/sample", content.n_samples, content.key_salt, content.sample_blocks, &content);
   write_axis(file, "/drug", content.n_drugs, content.key_salt, content.drug_blocks);
   if (content.n_genes > 0) write_axis(file, "/gene", content.n_genes, content.key_salt, {});
   file.commit(false);
@@ -286,11 +392,15 @@ std::filesystem::path write_entities(const std::filesystem::path& folder, const 
 }
 
 void write_views(const std::filesystem::path& path, const std::vector<BundleView>& views, std::int64_t n_targets,
-                 const Transforms& transforms, const std::string& entities_hash) {
+                 const Transforms& transforms, const std::string& entities_hash, const std::string& targets_hash) {
   Hdf5Writer file(path);
   file.attribute("/", "format", bundle::kViewsFormat);
   const bool fitted = transforms.scaling || transforms.selection;
-  file.attribute("/", "version", fitted ? bundle::kFittedViewsVersion : bundle::kVersion);
+  file.attribute("/", "version",
+                 !targets_hash.empty() ? bundle::kSharedTargetsVersion
+                 : fitted              ? bundle::kFittedViewsVersion
+                                       : bundle::kVersion);
+  if (!targets_hash.empty()) file.attribute("/", "targets", targets_hash);
   file.attribute("/", "n_targets", n_targets);
   file.attribute("/", "entities", entities_hash);
   // What entity rows mean is part of what a view is: it seeds the fingerprints.
@@ -324,12 +434,18 @@ void write_views(const std::filesystem::path& path, const std::vector<BundleView
           {static_cast<std::int64_t>(selection->columns.size())});
   }
   const auto seed_text = meaning.hex();
-  for (const auto& view : views) write_view(file, view, n_targets, seed_text);
+  for (const auto& view : views) write_view(file, view, n_targets, seed_text, targets_hash);
   file.commit(false);
 }
 
-BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder) : plan_(&plan) {
+BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder) : plan_(&plan), folder_(folder) {
+  if (plan.experiment->task != "expression") entities_ = make_entities({});
+}
+
+BundleWriter::File BundleWriter::make_entities(const std::vector<std::int32_t>& profile_rows) const {
+  const auto& plan = *plan_;
   const auto& dataset = *plan.dataset;
+  const bool expression = plan.experiment->task == "expression";
   const auto codes = domain_codes(dataset, plan.split->spec.source, plan.split->spec.target);
   const DomainBlock domain(dataset, codes);
 
@@ -351,9 +467,16 @@ BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder
   hash.update(bundle::kEntitiesFormat).update_le64(static_cast<std::uint64_t>(bundle::kVersion));
   hash.update(dataset.file_hash()).update_le64(content.key_salt);
   for (const auto code : codes) hash.update_le64(static_cast<std::uint64_t>(code));
+  if (expression) {
+    content.n_genes = static_cast<std::int64_t>(dataset.genes.size());
+    content.profiles = dataset.perturbations->profile;
+    content.profile_rows = profile_rows;
+    hash.update("profiles").update_le64(profile_rows.size());
+    hash.update(profile_rows.data(), profile_rows.size() * sizeof(std::int32_t));
+  }
   for (const auto& name : sample_names) {
     const auto* block = name == "domain" ? &domain.view() : dataset.sample_block(name);
-    if (block == nullptr) continue;
+    if (block == nullptr || (expression && !is_block_of_profiles(*block))) continue;
     content.sample_blocks.push_back(*block);
     hash.update("sample/" + name + "\n");
   }
@@ -363,8 +486,86 @@ BundleWriter::BundleWriter(const Plan& plan, const std::filesystem::path& folder
     content.drug_blocks.push_back(*block);
     hash.update("drug/" + name + "\n");
   }
-  content.hash = entities_hash_ = hash.hex().substr(0, 16);
-  entities_ = write_entities(folder, content);
+  content.hash = hash.hex().substr(0, 16);
+  return {write_entities(folder_, content), content.hash};
+}
+
+std::shared_ptr<const FoldProfiles> BundleWriter::profiles(const CellPlan& cell) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto& known = folds_[{cell.repeat, cell.fold}].profiles;
+  if (!known) {
+    known = std::make_shared<const FoldProfiles>(make_fold_profiles(*plan_, plan_->split->at(cell.repeat, cell.fold)));
+  }
+  return known;
+}
+
+BundleWriter::FoldFiles BundleWriter::fold_files(const CellPlan& cell) const {
+  const auto fold = profiles(cell);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto& files = folds_.at({cell.repeat, cell.fold});
+  if (!files.entities.path.empty()) return files;
+  Sha256 hash;
+  hash.update(bundle::kTargetsFormat).update_le64(static_cast<std::uint64_t>(bundle::kVersion));
+  hash.update(plan_->dataset->file_hash()).update(fold->shown.data(), fold->shown.size() * sizeof(std::int32_t));
+  File targets{{}, hash.hex().substr(0, 16)};
+  targets.path = folder_ / ("targets-" + targets.hash + ".h5");
+  auto entities = make_entities(fold->entities);  // makes the folder
+  if (!std::filesystem::exists(targets.path)) write_targets(targets.path, *plan_->dataset, *fold, targets.hash);
+  files.targets = std::move(targets);
+  files.entities = std::move(entities);
+  return files;
+}
+
+void BundleWriter::drop_fold(int repeat, int fold) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = folds_.find({repeat, fold});
+  if (found == folds_.end()) return;
+  const auto used_elsewhere = [&](const File FoldFiles::*file) {
+    return std::any_of(folds_.begin(), folds_.end(), [&](const auto& other) {
+      return other.first != found->first && (other.second.*file).hash == (found->second.*file).hash;
+    });
+  };
+  std::error_code ignored;  // what stays is removed with the folder
+  for (const auto file : {&FoldFiles::entities, &FoldFiles::targets}) {
+    const auto& path = (found->second.*file).path;
+    if (!path.empty() && !used_elsewhere(file)) std::filesystem::remove(path, ignored);
+  }
+  folds_.erase(found);
+}
+
+void BundleWriter::write_profiles_cell(const CellPlan& cell, const std::filesystem::path& cell_folder) const {
+  const auto& dataset = *plan_->dataset;
+  const auto& card = cell.model->card;
+  const auto files = fold_files(cell);
+  const auto& fold = *files.profiles;
+  const ProfileSelector select(*plan_, card, fold);
+  const auto end = static_cast<std::int64_t>(fold.targets.size());
+  const bool stops_early = card.early_stopping && fold.n_early_stop > 0;
+  const auto first = card.early_stopping ? fold.n_early_stop : 0;
+  std::vector<BundleView> views = {select.labelled("train", first, fold.n_train)};
+  if (stops_early) views.push_back(select.labelled("valid", 0, fold.n_early_stop));
+  const auto query = profile_queries(cell, plan_->split->at(cell.repeat, cell.fold), fold);
+  views.push_back(select.query("validation", query.validation));
+  views.push_back(select.query("test", query.test));
+  if (end > fold.n_train) views.push_back(select.labelled("refit", first, end));
+  write_views(cell_folder / "views.h5", views, dataset.perturbations->profile.cols, {}, files.entities.hash,
+              files.targets.hash);
+
+  std::set<std::string> offered;
+  for (const auto& block : dataset.samples.blocks)
+    if (is_block_of_profiles(block)) offered.insert(block.name);
+  std::vector<std::string> columns = {"drug"};
+  columns.insert(columns.end(), card.columns.begin(), card.columns.end());
+  const auto control = static_cast<std::size_t>(dataset.perturbations->control[0]);
+  write_task(
+      cell, cell_folder, files.entities,
+      {{"targets", std::filesystem::absolute(files.targets.path).string()},
+       {"problem",
+        {{"task", "expression"},
+         {"n_targets", dataset.perturbations->profile.cols},
+         {"target_unit", dataset.domains.expression_unit[static_cast<std::size_t>(dataset.samples.domain[control])]}}},
+       {"sample_blocks", known_of(card.sample_blocks, card.optional_sample_blocks, offered)},
+       {"columns", columns}});
 }
 
 void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path& cell_folder) const {
@@ -376,6 +577,10 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
   std::filesystem::create_directories(cell_folder, error);
   if (error) throw IoError("cannot create " + cell_folder.string() + ": " + error.message());
 
+  if (experiment.task == "expression") {
+    write_profiles_cell(cell, cell_folder);
+    return;
+  }
   const auto y = shown_targets(experiment, *plan_->split, fold, make_targets(experiment, dataset, fold));
   const RowSelector select(*plan_, card);
   std::vector<BundleView> views;
@@ -397,7 +602,6 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
 
   const auto sample_blocks =
       known_of(card.sample_blocks, card.optional_sample_blocks, block_names(dataset.samples.blocks));
-  const auto drug_blocks = known_of(card.drug_blocks, card.optional_drug_blocks, block_names(dataset.drugs.blocks));
   Transforms transforms;
   auto& imputations = transforms.imputations;
   const bool fits = !dataset.fitted_steps.empty() && gets_expression(card);
@@ -414,46 +618,52 @@ void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path&
       imputations.push_back(training_means(*block, dataset.samples.domain, training_samples));
       imputations.back().axis = "sample";
     }
-    for (const auto& name : drug_blocks) {
+    for (const auto& name : known_of(card.drug_blocks, card.optional_drug_blocks, block_names(dataset.drugs.blocks))) {
       const auto* block = dataset.drug_block(name);
       if (block == nullptr || !has_missing(*block)) continue;
       imputations.push_back(training_means(*block, Rows(static_cast<std::size_t>(block->rows), 0), training_drugs));
       imputations.back().axis = "drug";
     }
   }
-  write_views(cell_folder / "views.h5", views, 1, transforms, entities_hash_);
-
-  nlohmann::json assets = nlohmann::json::object();
-  for (const auto& asset : cell.assets) assets[asset.id] = {{"path", asset.path.string()}, {"sha256", asset.sha256}};
+  write_views(cell_folder / "views.h5", views, 1, transforms, entities_.hash);
   std::vector<std::string> columns = {"sample", "drug"};
   if (contains(card.columns, "domain")) columns.emplace_back("domain");
-  const auto relative = entities_.lexically_relative(cell_folder);
-  const nlohmann::json task = {
-      {"format", bundle::kTaskFormat},
-      {"version", bundle::kVersion},
-      {"key", cell.key},
-      {"plugin", cell.model->plugin.string()},
-      {"plugin_hash", cell.model->plugin_hash},
-      {"model", card.id},
-      {"params", typed_params(cell.params)},
-      {"problem",
-       {{"task", experiment.task},
-        {"n_targets", 1},
-        {"target_unit", experiment.task == "binary" ? "label" : dataset.responses.value_unit}}},
-      {"entities", relative.empty() ? std::filesystem::absolute(entities_).string() : relative.string()},
-      {"views", "views.h5"},
-      {"sample_blocks", sample_blocks},
-      {"drug_blocks", drug_blocks},
-      {"columns", columns},
-      {"feature_names", card.feature_names},
-      {"seed", operation_seed(cell)},
-      {"threads", experiment.run.threads},
-      {"device", experiment.run.device},
-      {"deadline_s", experiment.run.timeout_s},
-      {"memory_mb", experiment.run.memory_mb},
-      {"determinism", card.determinism == "bitwise"},
-      {"assets", assets},
-      {"output", {{"save_model", experiment.run.save_models}}}};
+  write_task(cell, cell_folder, entities_,
+             {{"problem",
+               {{"task", experiment.task},
+                {"n_targets", 1},
+                {"target_unit", experiment.task == "binary" ? "label" : dataset.responses.value_unit}}},
+              {"sample_blocks", sample_blocks},
+              {"columns", columns}});
+}
+
+void BundleWriter::write_task(const CellPlan& cell, const std::filesystem::path& cell_folder, const File& entities,
+                              nlohmann::json task) const {
+  const auto& experiment = *plan_->experiment;
+  const auto& card = cell.model->card;
+  nlohmann::json assets = nlohmann::json::object();
+  for (const auto& asset : cell.assets) assets[asset.id] = {{"path", asset.path.string()}, {"sha256", asset.sha256}};
+  const auto relative = entities.path.lexically_relative(cell_folder);
+  task.update({{"format", bundle::kTaskFormat},
+               {"version", bundle::kVersion},
+               {"key", cell.key},
+               {"plugin", cell.model->plugin.string()},
+               {"plugin_hash", cell.model->plugin_hash},
+               {"model", card.id},
+               {"params", typed_params(cell.params)},
+               {"entities", relative.empty() ? std::filesystem::absolute(entities.path).string() : relative.string()},
+               {"views", "views.h5"},
+               {"drug_blocks",
+                known_of(card.drug_blocks, card.optional_drug_blocks, block_names(plan_->dataset->drugs.blocks))},
+               {"feature_names", card.feature_names},
+               {"seed", operation_seed(cell)},
+               {"threads", experiment.run.threads},
+               {"device", experiment.run.device},
+               {"deadline_s", experiment.run.timeout_s},
+               {"memory_mb", experiment.run.memory_mb},
+               {"determinism", card.determinism == "bitwise"},
+               {"assets", assets},
+               {"output", {{"save_model", experiment.run.save_models}}}});
   write_text(cell_folder / "task.json", task.dump(1) + "\n");
 }
 

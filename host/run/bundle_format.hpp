@@ -11,10 +11,13 @@ namespace cdrzoo::bundle {
 
 inline constexpr const char* kEntitiesFormat = "cdrzoo-entities";
 inline constexpr const char* kViewsFormat = "cdrzoo-views";
+inline constexpr const char* kTargetsFormat = "cdrzoo-targets";
 inline constexpr const char* kTaskFormat = "cdrzoo-task";
 inline constexpr std::int64_t kVersion = 1;
 /// Of a views file with scaling or selection: a reader that knows nothing of them must refuse it.
 inline constexpr std::int64_t kFittedViewsVersion = 2;
+/// Of a views file whose targets are in a file of their own.
+inline constexpr std::int64_t kSharedTargetsVersion = 3;
 
 /// An observation column: its CDRZOO_COLUMN_* role and the name of its data set. The card's `columns` use the same
 /// names.

@@ -196,14 +196,50 @@ RawPart read_part(const Hdf5File& file, const std::string& part, std::size_t n) 
   return out;
 }
 
-}  // namespace
+RawProfilePart read_profile_part(const Hdf5File& file, const std::string& part, std::size_t n, std::int64_t genes) {
+  RawProfilePart out;
+  out.mean.cols = genes;
+  if (n == 0) return out;
+  const std::string mean_name = "/" + part + "/mean";
+  const std::string status_name = "/" + part + "/row_status";
+  for (const auto& name : {mean_name, status_name}) {
+    if (!file.has(name)) throw PluginError("the predictions lack " + name);
+  }
+  const auto rows = static_cast<std::int64_t>(n);
+  out.mean = file.matrix<float>(mean_name, rows, genes);
+  const auto status = file.array<std::int32_t>(status_name, rows);
+  out.row_status.assign(status.begin(), status.end());
+  for (std::int64_t i = 0; i < rows; ++i) {
+    if (out.row_status[static_cast<std::size_t>(i)] != 0) continue;
+    const float* mean = out.mean.row(i);
+    const auto* bad = std::find_if(mean, mean + genes, [](float value) { return !std::isfinite(value); });
+    if (bad == mean + genes) continue;
+    throw PluginError("predict, " + part + " row " + std::to_string(i) + " of " + std::to_string(n) + ", gene " +
+                      std::to_string(bad - mean) + ": " + (std::isnan(*bad) ? "NaN" : "infinity") +
+                      " without a row status");
+  }
+  return out;
+}
 
-RawPredictions read_raw_predictions(const std::filesystem::path& output, std::size_t n_validation, std::size_t n_test) {
+Hdf5File open_predictions(const std::filesystem::path& output) {
   const std::filesystem::path path = output / "predictions.h5";
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) throw PluginError("the worker left no predictions");
   // Our own writer makes checksums; what a crashing plugin damaged must not be believed.
-  const Hdf5File file(path, Hdf5Access::checksummed);
+  return Hdf5File(path, Hdf5Access::checksummed);
+}
+
+}  // namespace
+
+RawProfiles read_raw_profiles(const std::filesystem::path& output, std::size_t n_validation, std::size_t n_test,
+                              std::int64_t genes) {
+  const Hdf5File file = open_predictions(output);
+  return {read_profile_part(file, "validation", n_validation, genes), read_profile_part(file, "test", n_test, genes),
+          file.storage()};
+}
+
+RawPredictions read_raw_predictions(const std::filesystem::path& output, std::size_t n_validation, std::size_t n_test) {
+  const Hdf5File file = open_predictions(output);
   return {read_part(file, "validation", n_validation), read_part(file, "test", n_test)};
 }
 

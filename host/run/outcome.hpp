@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/array_view.hpp"
 #include "run/worker_process.hpp"
 
 namespace cdrzoo {
@@ -36,5 +38,17 @@ struct RawPredictions {
 /// \throws PluginError with one sentence if the contract is violated; DataError if the file is damaged.
 [[nodiscard]] RawPredictions read_raw_predictions(const std::filesystem::path& output, std::size_t n_validation,
                                                   std::size_t n_test);
+
+/// The same for predicted profiles, mapped: values of rows with a status are not to be read.
+struct RawProfilePart {
+  MatrixView<float> mean;  ///< [n_obs, genes]
+  std::vector<std::int32_t> row_status;
+};
+struct RawProfiles {
+  RawProfilePart validation, test;
+  std::shared_ptr<const void> storage;  ///< keeps the mapping alive
+};
+[[nodiscard]] RawProfiles read_raw_profiles(const std::filesystem::path& output, std::size_t n_validation,
+                                            std::size_t n_test, std::int64_t genes);
 
 }  // namespace cdrzoo

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -15,6 +16,8 @@
 #include "base/random.hpp"
 #include "run/features.hpp"
 #include "run/fitting.hpp"
+#include "run/profiles.hpp"
+#include "run/references.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -45,12 +48,21 @@ void check_blocks(const std::string& model, const std::string& what, const std::
                    " does not have (it has: " + join(present) + ")");
 }
 
+/// Sample blocks that the task can hand over.
+std::set<std::string> sample_blocks_of(const Experiment& experiment, const Dataset& dataset) {
+  if (experiment.task != "expression") return block_names(dataset.samples.blocks);
+  std::set<std::string> names;
+  for (const auto& block : dataset.samples.blocks)
+    if (is_block_of_profiles(block)) names.insert(block.name);
+  return names;
+}
+
 void check_runnable(const Card& card, const Experiment& experiment, const Dataset& dataset, const Split& split) {
   if (std::find(card.tasks.begin(), card.tasks.end(), experiment.task) == card.tasks.end()) {
     throw UsageError("model " + card.id + " cannot do task \"" + experiment.task +
                      "\"; its card says: " + join({card.tasks.begin(), card.tasks.end()}));
   }
-  check_blocks(card.id, "sample", card.sample_blocks, block_names(dataset.samples.blocks), dataset.name);
+  check_blocks(card.id, "sample", card.sample_blocks, sample_blocks_of(experiment, dataset), dataset.name);
   check_blocks(card.id, "drug", card.drug_blocks, block_names(dataset.drugs.blocks), dataset.name);
   const auto device = device_class(experiment.run.device);
   if (std::find(card.devices.begin(), card.devices.end(), device) == card.devices.end()) {
@@ -111,14 +123,20 @@ nlohmann::json label_inputs(const Experiment& experiment) {
 }
 
 nlohmann::json shared_inputs(const Experiment& experiment, const Dataset& dataset, const Split& split) {
-  return {{"protocol", kProtocolVersion},
-          {"data", dataset.file_hash()},
-          {"split", split.hash},
-          {"device", device_class(experiment.run.device)},
-          {"task", experiment.task},
-          {"label", label_inputs(experiment)},
-          {"shuffle_labels", experiment.shuffle_labels},
-          {"refit", experiment.refit}};
+  nlohmann::json inputs = {{"protocol", kProtocolVersion},
+                           {"data", dataset.file_hash()},
+                           {"split", split.hash},
+                           {"device", device_class(experiment.run.device)},
+                           {"task", experiment.task},
+                           {"label", label_inputs(experiment)},
+                           {"shuffle_labels", experiment.shuffle_labels},
+                           {"refit", experiment.refit}};
+  if (experiment.task == "expression") {
+    const auto& profiles = *dataset.perturbations;
+    inputs["profiles"] = {{"level", profiles.size() == profiles.conditions ? "condition" : "cell"},
+                          {"references", references_per_row(dataset, split.spec)}};
+  }
+  return inputs;
 }
 
 void add_model_inputs(nlohmann::json& inputs, const CellPlan& cell) {
@@ -208,6 +226,7 @@ Plan make_plan(const Experiment& experiment, const Dataset& dataset, const Split
 
   check_fit_source(dataset, split.spec.source);
 
+  std::optional<ProfileDemands> demands;
   std::vector<CellPlan> models;
   std::set<std::string> names;
   std::map<std::string, std::string> same;  // model inputs -> name
@@ -217,6 +236,11 @@ Plan make_plan(const Experiment& experiment, const Dataset& dataset, const Split
     cell.request = request;
     if (cell.request.name.empty()) cell.request.name = request.id;
     check_runnable(cell.model->card, experiment, dataset, split);
+    if (!demands) {  // the same for all models; what a model can do at all comes first
+      check_profiles(experiment, dataset, split);
+      demands = split.of_perturbations ? profile_demands(dataset, split) : ProfileDemands{};
+    }
+    check_profile_card(cell.model->card, dataset, *demands);
     cell.params = cell.model->card.resolve(request.params);
     cell.assets = resolve_assets(cell.model->card, request, experiment);
     if (!names.insert(cell.request.name).second) {

@@ -50,6 +50,7 @@ struct Plan {
 ///
 /// The key of a cell hashes: protocol, plugin file, model id, card, parameters, assets (content), data set file, split
 /// with repeat and fold, seed, device class (cpu, cuda), task, label rule (binary), shuffle_labels, refit.
+/// Task expression: also the level of the profiles and the number of references.
 /// It does not hash what a run may choose without changing the experiment: names, jobs, threads, limits, save_models,
 /// where files lie. Threads may move the last digits of a sum; they are in the record, not in the key, so that runs of
 /// machines with different core counts merge.
@@ -75,7 +76,7 @@ struct Targets {
 /// What the record of a cell says about the label rule.
 [[nodiscard]] nlohmann::json describe_label_rule(const LabelRule& rule, const Dataset& dataset);
 /// Rows that have a usable value for the task: what the split is made over. Under per_drug_table a value of a drug
-/// without a threshold is not usable.
+/// without a threshold is not usable. Task expression: every row of Dataset::perturbations.
 [[nodiscard]] std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset);
 
 /// The targets that models get to see: `targets.y`, or, with shuffle_labels (negative control), permuted among the rows

@@ -27,7 +27,9 @@
 #include "base/log.hpp"
 #include "plugin/process.hpp"
 #include "run/bundle.hpp"
+#include "run/conditions.hpp"
 #include "run/outcome.hpp"
+#include "run/profiles.hpp"
 #include "run/progress.hpp"
 #include "run/worker_environment.hpp"
 #include "run/worker_process.hpp"
@@ -142,6 +144,7 @@ class Run {
     bundles_folder_ = options.keep_bundles ? store.root() / "bundles" : store.new_temporary("bundles");
     create_folders(bundles_folder_);
     bundles_ = std::make_unique<BundleWriter>(plan, bundles_folder_);
+    for (const auto* cell : cells) ++left_of_fold_[{cell->repeat, cell->fold}];
     (void)plan.dataset->file_hash();  // computed once here, read by all threads later
     const auto environment = make_worker_environment(threads(), "/", cpu_, caller_);
     for (const auto& warning : environment.warnings) log::warn(warning);
@@ -205,7 +208,9 @@ class Run {
       while (stop_ == Stop::no) {
         const CellPlan* cell = take();
         if (cell == nullptr) break;
-        if (!run_claimed(slot, *cell)) {
+        if (run_claimed(slot, *cell)) {
+          leave_fold(*cell);
+        } else {
           // Somebody else computes it. Look again later: it may end there, or that run may die.
           const std::lock_guard<std::mutex> lock(mutex_);
           queue_.push_back(cell);
@@ -225,6 +230,15 @@ class Run {
     const std::lock_guard<std::mutex> lock(mutex_);
     --running_;
     ended_.notify_all();
+  }
+
+  /// After the last cell of a fold: what only that fold needs can be large.
+  void leave_fold(const CellPlan& cell) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (--left_of_fold_.at({cell.repeat, cell.fold}) > 0) return;
+    }
+    if (!options_.keep_bundles) bundles_->drop_fold(cell.repeat, cell.fold);
   }
 
   void give_up(const std::exception_ptr& error) {
@@ -356,6 +370,10 @@ class Run {
 
   /// Raw predictions back in record order, with the truth that only the host knows.
   void collect(const CellPlan& cell, const fs::path& output, Outcome& outcome, PredictionTable& table) {
+    if (plan_.experiment->task == "expression") {
+      collect_profiles(cell, output, outcome, table);
+      return;
+    }
     const Fold& fold = plan_.split->at(cell.repeat, cell.fold);
     const QueryRows rows = query_rows(cell, fold);
     RawPredictions raw;
@@ -381,6 +399,37 @@ class Run {
     if (predicted == 0 && table.size() > first_test) {
       outcome.status = numeric ? "numeric" : "unsupported_entity";
       outcome.message = "predict: the model declined all " + std::to_string(rows.test.size()) + " test rows";
+    }
+  }
+
+  /// The same for profiles: mean over references, then by condition.
+  void collect_profiles(const CellPlan& cell, const fs::path& output, Outcome& outcome, PredictionTable& table) {
+    const Fold& fold = plan_.split->at(cell.repeat, cell.fold);
+    const auto genes = plan_.dataset->perturbations->profile.cols;
+    const auto queries = profile_queries(cell, fold, *bundles_->profiles(cell));
+    RawProfiles raw;
+    try {
+      const std::lock_guard<std::mutex> lock(hdf5_);
+      raw = read_raw_profiles(output, queries.validation.row.size(), queries.test.row.size(), genes);
+    } catch (const Error& e) {  // a plugin that can write files can also break this one
+      outcome.status = "contract_violation";
+      outcome.message = e.what();
+      return;
+    }
+    const auto validation = average_references(queries.validation, raw.validation);
+    const auto test = average_references(queries.test, raw.test);
+    raw = {};  // the mapping of what may be many gigabytes
+    const auto part = [&](const char* name, const AveragedProfiles& mean) {
+      return PredictedProfiles{
+          name,        mean.row,          {mean.prediction.data(), static_cast<std::int64_t>(mean.row.size()), genes},
+          mean.status, mean.n_references, mean.in_context};
+    };
+    table.conditions =
+        collect_conditions(*plan_.dataset, fold.train, {part("validation", validation), part("test", test)});
+    if (std::all_of(test.status.begin(), test.status.end(), [](auto status) { return status != 0; })) {
+      const bool numeric = std::find(test.status.begin(), test.status.end(), kRowNumeric) != test.status.end();
+      outcome.status = numeric ? "numeric" : "unsupported_entity";
+      outcome.message = "predict: the model declined all " + std::to_string(test.row.size()) + " test profiles";
     }
   }
 
@@ -459,7 +508,7 @@ class Run {
       }
     }
     if (experiment.shuffle_labels) r.caveats.emplace_back("negative control: the training labels were shuffled");
-    if (gets_expression(cell.model->card)) {
+    if (gets_expression(cell.model->card) && !split.of_perturbations) {
       const auto samples = fit_samples(data, fold, training_rows(cell.model->card, fold));
       r.fitted = describe_fit(data, fold, samples, split.spec.source);
     }
@@ -482,6 +531,12 @@ class Run {
                {"n_discarded", fold.n_discarded},
                {"refit", experiment.refit},
                {"shuffle_labels", experiment.shuffle_labels}};
+    if (split.of_perturbations) {
+      r.split["references"] = references_per_row(data, split.spec);
+      r.split["n_references"] = fold.references.size();
+      r.split["contexts"] = split.spec.contexts;
+      if (split.spec.kind == "unseen_combination") r.split["singles_seen"] = split.spec.singles_seen;
+    }
     r.repeat = cell.repeat;
     r.fold = cell.fold;
     r.seed = cell.seed;
@@ -532,6 +587,7 @@ class Run {
   std::condition_variable ended_;
   std::deque<const CellPlan*> queue_;
   const CellPlan* first_refused_ = nullptr;
+  std::map<std::pair<int, int>, int> left_of_fold_;  // (repeat, fold) to cells that have not ended
   int running_ = 0;
   int ok_ = 0, failed_ = 0, reused_ = 0;
   bool interrupted_ = false;

@@ -226,9 +226,22 @@ std::int32_t column_dtype(std::int32_t role) {
 
 /// The entities that an index column points into; 0 = it is no index column.
 std::int32_t indexed_axis(std::int32_t role) {
-  if (role == CDRZOO_COLUMN_SAMPLE || role == CDRZOO_COLUMN_CONTROL) return CDRZOO_AXIS_SAMPLE;
-  if (role == CDRZOO_COLUMN_DRUG || role == CDRZOO_COLUMN_DRUG_B) return CDRZOO_AXIS_DRUG;
-  return 0;
+  switch (role) {
+    case CDRZOO_COLUMN_SAMPLE:
+    case CDRZOO_COLUMN_CONTROL:
+    case CDRZOO_COLUMN_REFERENCE:
+    case CDRZOO_COLUMN_REFERENCE_CONTROL:
+    case CDRZOO_COLUMN_REFERENCE_B:
+    case CDRZOO_COLUMN_REFERENCE_B_CONTROL: return CDRZOO_AXIS_SAMPLE;
+    case CDRZOO_COLUMN_DRUG:
+    case CDRZOO_COLUMN_DRUG_B: return CDRZOO_AXIS_DRUG;
+    default: return 0;
+  }
+}
+
+/// The smallest index of an index column: -1 where there may be none.
+std::int32_t lowest_index(std::int32_t role) {
+  return role == CDRZOO_COLUMN_SAMPLE || role == CDRZOO_COLUMN_DRUG ? 0 : -1;
 }
 
 std::uint64_t hex64(const std::string& digits) { return std::stoull(digits, nullptr, 16); }
@@ -251,7 +264,12 @@ Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_
                     std::to_string(newest));
   };
   expect(entities_, bundle::kEntitiesFormat, bundle::kVersion);
-  expect(views_, bundle::kViewsFormat, bundle::kFittedViewsVersion);
+  expect(views_, bundle::kViewsFormat, bundle::kSharedTargetsVersion);
+  if (!task.targets.empty()) {
+    targets_.emplace(task.targets);
+    expect(*targets_, bundle::kTargetsFormat, bundle::kVersion);
+    open_targets();
+  }
   const auto hash = entities_.text_attribute("/", "hash");
   if (views_.text_attribute("/", "entities") != hash)
     throw DataError(task.views.string() + " does not belong to " + task.entities.string());
@@ -263,6 +281,31 @@ Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_
   if (entities_.has("/gene")) axes_.push_back(read_axis(CDRZOO_AXIS_GENE, "gene", {}));
   for (auto& axis : axes_) read_transforms(axis);
   make_problem();
+}
+
+void Bundle::open_targets() {
+  if (!views_.has_attribute("/", "targets") ||
+      views_.text_attribute("/", "targets") != targets_->text_attribute("/", "hash")) {
+    throw DataError(task_.views.string() + " does not belong to " + task_.targets.string());
+  }
+  target_ = targets_->matrix<float>("/target", -1, task_.n_targets);
+  const auto elements = static_cast<std::size_t>(target_.rows * target_.cols);
+  register_region(target_.data, elements * sizeof(float), Region::view);
+  if (!targets_->has("/target_mask")) return;
+  target_mask_ = targets_->matrix<std::uint8_t>("/target_mask", target_.rows, task_.n_targets);
+  register_region(target_mask_.data, elements, Region::view);
+}
+
+/// The view's rows of the targets file, where they lie.
+void Bundle::add_targets(View& view, const std::string& path) const {
+  auto& abi = view.view_;
+  const auto first = views_.int_attribute(path, "target_first");
+  if (!targets_ || first < 0 || first > target_.rows || abi.n_obs > target_.rows - first)
+    throw DataError(views_.path().string() + ": the targets of " + path + " are not in the targets file");
+  abi.target = make_array(CDRZOO_F32, {abi.n_obs, target_.cols}, target_.row(first));
+  abi.flags |= CDRZOO_VIEW_LABELLED;
+  if (!target_mask_.empty())
+    abi.target_mask = make_array(CDRZOO_U8, {abi.n_obs, target_mask_.cols}, target_mask_.row(first));
 }
 
 Bundle::Axis Bundle::read_axis(std::int32_t code, const std::string& name,
@@ -436,7 +479,7 @@ void Bundle::add_columns(View& view, const std::string& path, const std::map<std
     if (axis != 0) {
       const auto size = sizes.find(axis);
       const auto* index = elements<std::int32_t>(array);
-      const std::int32_t lowest = role == CDRZOO_COLUMN_DRUG_B || role == CDRZOO_COLUMN_CONTROL ? -1 : 0;
+      const auto lowest = lowest_index(role);
       for (std::int64_t i = 0; i < view.view_.n_obs; ++i)
         if (index[i] < lowest || (index[i] >= 0 && (size == sizes.end() || index[i] >= size->second)))
           throw DataError(where + " has index " + std::to_string(index[i]) + " out of range");
@@ -488,6 +531,7 @@ std::unique_ptr<View> Bundle::view(const std::string& name) const {
         abi.target_mask.bytes != static_cast<std::uint64_t>(abi.n_obs) * static_cast<std::uint64_t>(task_.n_targets))
       throw DataError(views_.path().string() + ": " + path + "/target_mask is not uint8 [n_obs, n_targets]");
   }
+  if (views_.has_attribute(path, "target_first")) add_targets(*made, path);
   abi.entities = span_of(made->entities_);
   abi.columns = span_of(made->columns_);
   made->memory_.seal();

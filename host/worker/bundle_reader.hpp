@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -86,12 +87,17 @@ class Bundle {
   [[nodiscard]] ArrayView<std::int32_t> table_of(const std::string& path, std::int64_t count,
                                                  std::int64_t tables) const;
   void select(StoredBlock& stored, ArrayView<std::int32_t> columns, const std::string& path) const;
+  void open_targets();
+  void add_targets(View& view, const std::string& path) const;
   void make_problem();
   void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;
   void add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const;
 
   const Task& task_;
   Hdf5File entities_, views_;
+  std::optional<Hdf5File> targets_;
+  MatrixView<float> target_;              // of the targets file, mapped
+  MatrixView<std::uint8_t> target_mask_;  // empty = all observed
   std::deque<Axis> axes_;
   cdrzoo_problem problem_{};
   View schema_;  // owns what problem_ points to

@@ -87,6 +87,8 @@ Task parse(const json& document, const std::filesystem::path& folder) {
   task.target_unit = problem.at("target_unit").get<std::string>();
   task.entities = (folder / document.at("entities").get<std::string>()).lexically_normal();
   task.views = (folder / document.at("views").get<std::string>()).lexically_normal();
+  if (document.contains("targets"))
+    task.targets = (folder / document.at("targets").get<std::string>()).lexically_normal();
   task.sample_blocks = document.at("sample_blocks").get<std::vector<std::string>>();
   task.drug_blocks = document.at("drug_blocks").get<std::vector<std::string>>();
   task.columns = document.at("columns").get<std::vector<std::string>>();

@@ -18,7 +18,8 @@ struct Task {
   std::filesystem::path file;
   std::string key, plugin_hash, model;
   std::filesystem::path plugin, entities, views;
-  std::vector<Param> params;  ///< in the card's order
+  std::filesystem::path targets;  ///< targets that all cells of a fold share; empty = they are in `views`
+  std::vector<Param> params;      ///< in the card's order
   std::string task_name, target_unit;
   std::vector<std::string> sample_blocks, drug_blocks, columns;  ///< all that the plugin is given
   std::map<std::string, std::filesystem::path> assets;

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run/profiles.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <set>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "host/run/profiles_fixture.hpp"
+#include "run/bundle.hpp"
+#include "run/runner.hpp"
+#include "support/catch.hpp"
+#include "worker/bundle_reader.hpp"
+
+using namespace cdrzoo;
+using namespace cdrzoo::test;
+using Rows = std::vector<std::int32_t>;
+
+namespace {
+
+const std::string kAllColumns =
+    R"("control","drug_b","dose","time","context","reference","reference_control","reference_b","reference_b_control")";
+
+std::string card(const std::string& columns, const std::string& more_needs = "", const std::string& traits = "",
+                 const std::string& id = "test.model") {
+  return R"({"card":1,"id":")" + id + R"(","version":"1.0.0","title":"t","licence":"Apache-2.0",
+    "tasks":["expression"],"needs":{"samples":["expression"],"columns":[)" +
+         columns + "]" + more_needs + R"(},"traits":{)" + traits + "}}";
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string bytes_below(const std::filesystem::path& folder) {
+  std::string all;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) all += read_text(entry.path());
+  return all;
+}
+
+std::string bytes_of(const float* values, std::int64_t count) {
+  return {reinterpret_cast<const char*>(values), static_cast<std::size_t>(count) * sizeof(float)};
+}
+
+const cdrzoo_entities* entities_of(const cdrzoo_view& view, std::int32_t axis) {
+  for (std::uint64_t i = 0; i < view.entities.count; ++i) {
+    const auto* entities = CDRZOO_AT(view.entities, cdrzoo_entities, i);
+    if (entities->axis == axis) return entities;
+  }
+  return nullptr;
+}
+
+template <typename T>
+std::vector<T> values(const cdrzoo_array& array) {
+  std::vector<T> out(array.bytes / sizeof(T));
+  if (!out.empty()) std::memcpy(out.data(), array.data, array.bytes);
+  return out;
+}
+
+/// Empty if the view has no such column.
+Rows column_of(const cdrzoo_view& view, std::int32_t role) {
+  for (std::uint64_t i = 0; i < view.columns.count; ++i) {
+    const auto* column = CDRZOO_AT(view.columns, cdrzoo_column, i);
+    if (column->role == role) return values<std::int32_t>(column->array);
+  }
+  return {};
+}
+
+/// Rows of the block "expression" of the samples.
+std::vector<std::vector<float>> expression_of(const cdrzoo_view& view) {
+  const auto* samples = entities_of(view, CDRZOO_AXIS_SAMPLE);
+  REQUIRE(samples != nullptr);
+  const auto& array = CDRZOO_AT(CDRZOO_AT(samples->blocks, cdrzoo_block, 0)->parts, cdrzoo_part, 0)->array;
+  const auto all = values<float>(array);
+  std::vector<std::vector<float>> rows;
+  for (std::int64_t s = 0; s < samples->count; ++s)
+    rows.emplace_back(all.begin() + s * array.shape[1], all.begin() + (s + 1) * array.shape[1]);
+  return rows;
+}
+
+/// The first cell of a plan as a bundle, and its reader.
+struct Written {
+  const Screen& screen;
+  Plan plan;
+  BundleWriter writer;
+  worker::Task task;
+  worker::Bundle reader;
+
+  explicit Written(const Screen& s)
+      : screen(s), plan(s.plan()), writer(plan, s.folder / "bundle"), task(write()), reader(task) {}
+
+  [[nodiscard]] const Fold& fold() const { return screen.split.at(plan.cells[0].repeat, plan.cells[0].fold); }
+  [[nodiscard]] std::vector<float> profile(std::int32_t row) const {
+    const auto& matrix = screen.dataset.perturbations->profile;
+    return {matrix.row(row), matrix.row(row) + matrix.cols};
+  }
+
+ private:
+  worker::Task write() const {
+    writer.write_cell(plan.cells[0], screen.folder / "bundle" / "cell");
+    return worker::Task::read(screen.folder / "bundle" / "cell" / "task.json");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Predictions of a row are averaged over its references, without those that were declined") {
+  const std::vector<float> mean = {1, 2, 5, 6, 100, 200, 7, 8, 9, 9};
+  ProfileQuery query;
+  query.row = {4, 4, 4, 1, 3};
+  Reference here, elsewhere, none;
+  here.row_a = 0;
+  here.in_context = true;
+  elsewhere.row_a = 2;
+  query.reference = {elsewhere, elsewhere, here, none, elsewhere};
+  const auto averaged = average_references(query, {{mean.data(), 5, 2}, {0, 0, 1, 0, 2}});
+  CHECK(averaged.row == Rows{1, 3, 4});
+  CHECK(averaged.status == Rows{0, 2, 0});
+  CHECK(averaged.n_references == Rows{0, 1, 3});
+  CHECK(averaged.in_context == Rows{0, 0, 1});
+  CHECK(averaged.prediction[0] == 7);
+  CHECK(averaged.prediction[1] == 8);
+  CHECK(std::isnan(averaged.prediction[2]));
+  CHECK(averaged.prediction[4] == 3);
+  CHECK(averaged.prediction[5] == 4);
+
+  SECTION("and a model without references has one answer per row") {
+    query.reference.clear();
+    query.row = {4, 2, 0, 1, 3};
+    const auto alone = average_references(query, {{mean.data(), 5, 2}, {0, 0, 0, 0, 0}});
+    CHECK(alone.row == Rows{0, 1, 2, 3, 4});
+    CHECK(alone.n_references.empty());
+    CHECK(alone.prediction == std::vector<float>{100, 200, 7, 8, 5, 6, 9, 9, 1, 2});
+  }
+}
+
+TEST_CASE("The bundle of a perturbation cell holds no profile of a test or validation row") {
+  const std::string kind = GENERATE("unseen_context", "unseen_perturbation", "unseen_pair");
+  CAPTURE(kind);
+  Screen screen(screen_content(3), kind);
+  screen.add(card(kAllColumns, R"(,"early_stopping":true)"));
+  const Written bundle(screen);
+  const auto all = bytes_below(screen.folder / "bundle");
+  const auto& profile = screen.dataset.perturbations->profile;
+  const auto is_there = [&](std::int32_t row) {
+    return all.find(bytes_of(profile.row(row), profile.cols)) != std::string::npos;
+  };
+  for (const auto row : bundle.fold().test) CHECK_FALSE(is_there(row));
+  for (const auto row : bundle.fold().validation) CHECK_FALSE(is_there(row));
+  for (const auto row : bundle.fold().train) CHECK(is_there(row));
+  for (const auto name : {"validation", "test"}) {
+    if (bundle.reader.view(name)->n_obs() == 0) continue;
+    CHECK((bundle.reader.view(name)->abi().flags & CDRZOO_VIEW_LABELLED) == 0U);
+    CHECK(bundle.reader.view(name)->abi().target.data == nullptr);
+  }
+}
+
+TEST_CASE("Training views show measured profiles with what was done, and no references") {
+  Screen screen(screen_content(2));
+  screen.add(card(kAllColumns, R"(,"early_stopping":true)"));
+  const Written bundle(screen);
+  const auto& p = *screen.dataset.perturbations;
+  const auto& fold = bundle.fold();
+  std::multiset<std::vector<float>> shown, expected;
+  std::int64_t n_obs = 0;
+  for (const std::string name : {"train", "valid"}) {
+    if (!bundle.reader.has_view(name)) continue;
+    const auto view = bundle.reader.view(name);
+    const auto& abi = view->abi();
+    n_obs += view->n_obs();
+    CHECK((abi.flags & CDRZOO_VIEW_LABELLED) != 0U);
+    REQUIRE(abi.target.shape[1] == kScreenGenes);
+    CHECK(column_of(abi, CDRZOO_COLUMN_SAMPLE).empty());
+    CHECK(column_of(abi, CDRZOO_COLUMN_REFERENCE).empty());
+    const auto control = column_of(abi, CDRZOO_COLUMN_CONTROL);
+    const auto context = column_of(abi, CDRZOO_COLUMN_CONTEXT);
+    const auto samples = expression_of(abi);
+    const auto target = values<float>(abi.target);
+    for (std::int64_t i = 0; i < view->n_obs(); ++i) {
+      const auto row = static_cast<std::size_t>(i);
+      shown.insert({target.begin() + i * kScreenGenes, target.begin() + (i + 1) * kScreenGenes});
+      CHECK(samples[static_cast<std::size_t>(control[row])][0] == control_value(context[row], 0));
+      CHECK(target[static_cast<std::size_t>(i * kScreenGenes)] >= control_value(context[row], 0));
+    }
+    CHECK(entities_of(abi, CDRZOO_AXIS_GENE)->count == kScreenGenes);
+  }
+  for (const auto row : fold.train) expected.insert(bundle.profile(row));
+  CHECK(n_obs == static_cast<std::int64_t>(fold.train.size()));
+  CHECK(shown == expected);
+  CHECK(bundle.reader.problem().n_targets == kScreenGenes);
+  CHECK(bundle.reader.problem().task == CDRZOO_TASK_EXPRESSION);
+  CHECK(p.size() == 40);
+}
+
+TEST_CASE("Queries hold one observation per reference, which is a measured profile of the same perturbation") {
+  Screen screen(screen_content(1, true));
+  screen.experiment.split.references = 3;
+  screen.split = make_split(screen.dataset, screen.experiment.split, usable_rows(screen.experiment, screen.dataset));
+  screen.add(card(kAllColumns));
+  const Written bundle(screen);
+  const auto view = bundle.reader.view("test");
+  const auto& abi = view->abi();
+  const auto& p = *screen.dataset.perturbations;
+  const auto query =
+      profile_queries(bundle.plan.cells[0], bundle.fold(), *bundle.writer.profiles(bundle.plan.cells[0]));
+  REQUIRE(view->n_obs() == static_cast<std::int64_t>(query.test.row.size()));
+  CHECK(query.test.row.size() > bundle.fold().test.size());
+  const auto samples = expression_of(abi);
+  const auto drug = column_of(abi, CDRZOO_COLUMN_DRUG);
+  const auto reference = column_of(abi, CDRZOO_COLUMN_REFERENCE);
+  const auto of_reference = column_of(abi, CDRZOO_COLUMN_REFERENCE_CONTROL);
+  const auto reference_b = column_of(abi, CDRZOO_COLUMN_REFERENCE_B);
+  const auto context = column_of(abi, CDRZOO_COLUMN_CONTEXT);
+  const auto control = column_of(abi, CDRZOO_COLUMN_CONTROL);
+  for (std::size_t i = 0; i < query.test.row.size(); ++i) {
+    const auto row = static_cast<std::size_t>(query.test.row[i]);
+    CHECK(context[i] == p.context[row]);
+    CHECK(samples[static_cast<std::size_t>(control[i])][1] == control_value(p.context[row], 1));
+    const auto& expected = query.test.reference[i];
+    REQUIRE(expected.row_a >= 0);
+    CHECK(samples[static_cast<std::size_t>(reference[i])] == bundle.profile(expected.row_a));
+    CHECK(p.drug[static_cast<std::size_t>(expected.row_a)] == p.drug[row]);
+    CHECK(samples[static_cast<std::size_t>(of_reference[i])][0] ==
+          control_value(p.context[static_cast<std::size_t>(expected.row_a)], 0));
+    CHECK((reference_b[i] >= 0) == (p.drug_b[row] >= 0));
+    if (reference_b[i] >= 0) {
+      CHECK(samples[static_cast<std::size_t>(reference_b[i])] == bundle.profile(expected.row_b));
+    }
+    const auto& train = bundle.fold().train;
+    CHECK(std::binary_search(train.begin(), train.end(), expected.row_a));
+  }
+}
+
+TEST_CASE("Targets of a fold are one file for all its models, mapped where they lie") {
+  Screen screen(screen_content(2));
+  screen.add(card(kAllColumns));
+  screen.add(card(R"("control","drug_b")", R"(,"early_stopping":true)", "", "test.other"));
+  screen.experiment.refit = GENERATE("train", "train+val");
+  const auto plan = screen.plan();
+  const BundleWriter writer(plan, screen.folder / "bundle");
+  std::set<std::filesystem::path> targets;
+  for (const auto& cell : plan.cells) {
+    if (cell.fold != 0) continue;
+    const auto folder = screen.folder / "bundle" / cell.key;
+    writer.write_cell(cell, folder);
+    const auto task = worker::Task::read(folder / "task.json");
+    targets.insert(task.targets);
+    const worker::Bundle reader(task);
+    const auto& fold = screen.split.at(0, 0);
+    std::multiset<std::vector<float>> expected;
+    const auto rows = cell.model->card.early_stopping ? training_rows(cell.model->card, fold) : fold.train;
+    const auto& profile = screen.dataset.perturbations->profile;
+    for (const auto row : rows) expected.insert({profile.row(row), profile.row(row) + profile.cols});
+    const auto shown_in = [&](const std::string& view) {
+      const auto made = reader.view(view);
+      const auto all = values<float>(made->abi().target);
+      std::multiset<std::vector<float>> shown;
+      for (std::size_t i = 0; i < all.size(); i += kScreenGenes)
+        shown.insert({all.begin() + static_cast<std::ptrdiff_t>(i),
+                      all.begin() + static_cast<std::ptrdiff_t>(i) + kScreenGenes});
+      return shown;
+    };
+    CHECK(shown_in("train") == expected);
+    CHECK(reader.has_view("refit") == (screen.experiment.refit == "train+val" && !fold.validation.empty()));
+    if (!reader.has_view("refit")) continue;
+    for (const auto row : fold.validation) expected.insert({profile.row(row), profile.row(row) + profile.cols});
+    CHECK(shown_in("refit") == expected);
+  }
+  CHECK(targets.size() == 1);
+  CHECK(std::filesystem::exists(*targets.begin()));
+  writer.drop_fold(0, 0);
+  CHECK_FALSE(std::filesystem::exists(*targets.begin()));
+}
+
+TEST_CASE("Shuffled targets are the same profiles in other rows, and references stay what was measured") {
+  Screen screen(screen_content(2));
+  screen.add(card(kAllColumns));
+  screen.experiment.shuffle_labels = true;
+  const Written bundle(screen);
+  const auto fold = bundle.writer.profiles(bundle.plan.cells[0]);
+  CHECK(fold->shown != fold->targets);
+  CHECK(std::is_permutation(fold->shown.begin(), fold->shown.end(), fold->targets.begin()));
+  const auto query = profile_queries(bundle.plan.cells[0], bundle.fold(), *fold);
+  const auto samples = expression_of(bundle.reader.view("test")->abi());
+  const auto reference = column_of(bundle.reader.view("test")->abi(), CDRZOO_COLUMN_REFERENCE);
+  CHECK(samples[static_cast<std::size_t>(reference[0])] == bundle.profile(query.test.reference[0].row_a));
+}
+
+TEST_CASE("Genes without a value are masked for models that accept that, and others are refused") {
+  auto content = screen_content(2);
+  for (std::size_t i = 1; i < content.perturbation_profile.size(); i += kScreenGenes)
+    content.perturbation_profile[i] = std::numeric_limits<float>::quiet_NaN();
+  Screen screen(content);
+  SECTION("accepted") {
+    screen.add(card(kAllColumns, "", R"("accepts_missing":true)"));
+    const Written bundle(screen);
+    const auto view = bundle.reader.view("train");
+    const auto mask = values<std::uint8_t>(view->abi().target_mask);
+    const auto target = values<float>(view->abi().target);
+    REQUIRE(mask.size() == target.size());
+    for (std::size_t i = 0; i < mask.size(); ++i) {
+      CHECK(mask[i] == (i % kScreenGenes == 1 ? 0 : 1));
+      CHECK(std::isfinite(target[i]));
+    }
+  }
+  SECTION("refused") {
+    screen.add(card(kAllColumns));
+    CHECK_THROWS_WITH((void)screen.plan(),
+                      "model test.model does not accept missing values, and 40 of the profiles of data set screen "
+                      "that the split uses, or their controls, have some");
+  }
+}
+
+TEST_CASE("A plan of profiles refuses what does not fit, in one sentence") {
+  SECTION("two perturbations for a model that sees one") {
+    Screen screen(screen_content(1, true));
+    screen.add(card(R"("control")"));
+    CHECK_THROWS_WITH((void)screen.plan(),
+                      "model test.model cannot see a second perturbation (its card lacks the column \"drug_b\"), and 5 "
+                      "of the profiles of data set screen that the split uses have two");
+  }
+  SECTION("a block that profiles do not have") {
+    Screen screen;
+    screen.add(R"({"card":1,"id":"test.model","version":"1.0.0","title":"t","licence":"Apache-2.0",
+      "tasks":["expression"],"needs":{"samples":["mutation"]}})");
+    CHECK_THROWS_WITH((void)screen.plan(), contains("needs the sample block \"mutation\""));
+  }
+  SECTION("a split of records") {
+    Screen screen;
+    screen.add(card(kAllColumns));
+    screen.split.of_perturbations = false;
+    CHECK_THROWS_WITH((void)screen.plan(),
+                      "the split is of response records, and task \"expression\" needs one of perturbation profiles");
+  }
+}
+
+TEST_CASE("The key of a cell of profiles knows their level and the number of references") {
+  Screen wells, cells(screen_content(2));
+  wells.add(card(kAllColumns));
+  cells.add(card(kAllColumns));
+  CHECK(wells.plan().cells[0].key_inputs.at("profiles") == nlohmann::json({{"level", "condition"}, {"references", 8}}));
+  CHECK(cells.plan().cells[0].key_inputs.at("profiles") == nlohmann::json({{"level", "cell"}, {"references", 1}}));
+}
+
+TEST_CASE("The perturbation baselines run end to end, and their means are those of the data set") {
+  const int cells = GENERATE(1, 3);
+  CAPTURE(cells);
+  Screen screen(screen_content(cells));
+  screen.registry = scan_plugins({CDRZOO_PERTURBATION_PLUGIN});
+  for (const std::string id : {"perturbation.control_mean", "perturbation.mean_shift"}) {
+    ModelRequest request;
+    request.id = request.name = id;
+    screen.experiment.models.push_back(request);
+  }
+  const auto plan = screen.plan();
+  auto store = Store::open(screen.experiment.store);
+  RunOptions options;
+  options.progress = "none";
+  const auto summary = run_plan(plan, store, options);
+  REQUIRE(summary.ok == 4);
+  for (const auto& cell : plan.cells) {
+    const auto record = store.record(cell.key);
+    CHECK(record.status == "ok");
+    CHECK(record.message.empty());
+    const auto table = store.predictions(cell.key).conditions;
+    REQUIRE(table.has_value());
+    const auto& p = *screen.dataset.perturbations;
+    const auto& fold = screen.split.at(cell.repeat, cell.fold);
+    const auto tested = static_cast<std::size_t>(std::count(table->part.begin(), table->part.end(), "test"));
+    CHECK(tested * static_cast<std::size_t>(cells) == fold.test.size());
+    double error = 0, change = 0;
+    for (std::size_t c = 0; c < table->size(); ++c) {
+      if (table->part[c] != "test") continue;
+      CHECK(table->n_rows[c] == cells);
+      CHECK(table->n_predicted[c] == cells);
+      CHECK(table->in_context[c] == 0);
+      std::int32_t first = 0;
+      while (p.condition[static_cast<std::size_t>(first)] != table->condition[c]) ++first;
+      for (int g = 0; g < kScreenGenes; ++g) {
+        double truth = 0;
+        for (int i = 0; i < cells; ++i) truth += static_cast<double>(p.profile.row(first + i)[g]) / cells;
+        const auto at = c * kScreenGenes + static_cast<std::size_t>(g);
+        CHECK_THAT(static_cast<double>(table->truth[at]), WithinRel(truth, 1e-6));
+        const auto control = static_cast<double>(control_value(p.context[static_cast<std::size_t>(first)], g));
+        error = std::max(error, std::abs(static_cast<double>(table->prediction[at]) - truth));
+        change = std::max(change, std::abs(truth - control));
+        if (cell.request.id == "perturbation.control_mean") {
+          CHECK_THAT(static_cast<double>(table->prediction[at]), WithinRel(control, 1e-6));
+        }
+      }
+    }
+    // The effects are the same in every context but for a few thousandths.
+    CHECK((error < 0.5 * change) == (cell.request.id == "perturbation.mean_shift"));
+  }
+}
