@@ -89,6 +89,10 @@ std::vector<std::string> export_dataset(const Dataset& dataset, ExportFormat for
   std::set<std::string> names;
   for (const auto& split : splits) {
     if (!names.insert(split.name).second) throw UsageError("two splits are named '" + split.name + "'");
+    if (split.split.of_perturbations) {
+      throw UsageError("the split '" + split.name +
+                       "' divides perturbation profiles, and the layouts of other programs divide records");
+    }
     if (split.split.data_hash != dataset.data_hash()) {
       throw UsageError("the split '" + split.name + "' was made for another data set than " + dataset.path.string());
     }

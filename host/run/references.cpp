@@ -2,6 +2,8 @@
 #include "run/references.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -112,12 +114,12 @@ class Chooser {
 
   /// Those with the dose and time of \p row; all of them if there are none.
   [[nodiscard]] Rows of_same_dose(std::int32_t row, const Rows& rows) const {
-    const auto key = [&](std::int32_t r) {
-      return std::make_pair(profile_number(profiles_.dose_log10_molar[at(r)]), profile_number(profiles_.time_h[at(r)]));
-    };
-    const auto wanted = key(row);
+    const auto equal = [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); };
     Rows same;
-    std::copy_if(rows.begin(), rows.end(), std::back_inserter(same), [&](auto r) { return key(r) == wanted; });
+    std::copy_if(rows.begin(), rows.end(), std::back_inserter(same), [&](auto r) {
+      return equal(profiles_.dose_log10_molar[at(r)], profiles_.dose_log10_molar[at(row)]) &&
+             equal(profiles_.time_h[at(r)], profiles_.time_h[at(row)]);
+    });
     return same.empty() ? rows : same;
   }
 

@@ -429,6 +429,9 @@ TEST_CASE("A folder in use, an unknown format and a split of other data are refu
   split.split.data_hash = std::string(64, '0');
   CHECK_THROWS_WITH(export_dataset(demo.dataset, ExportFormat::csv, {split}, demo.folder / "out"),
                     contains("was made for another data set"));
+  split.split.of_perturbations = true;
+  CHECK_THROWS_WITH(export_dataset(demo.dataset, ExportFormat::csv, {split}, demo.folder / "out"),
+                    contains("divides perturbation profiles, and the layouts of other programs divide records"));
   CHECK(names_in(demo.folder) == std::set<std::string>{"demo.h5", "used"});
   create_folders(demo.folder / "empty");
   CHECK_NOTHROW(export_dataset(demo.dataset, ExportFormat::csv, {}, demo.folder / "empty/"));
