@@ -328,8 +328,10 @@ class ConditionScorer {
 
   void emit_macro(const std::string& level, const std::vector<GroupScore>& scores) {
     for (const MacroMean& m : macro_means(scores, {})) {
+      // Of the truth alone: no coverage rule changes a ceiling.
+      if (is_ceiling(m.metric) && frame_.coverage_rule != "as_reported") continue;
       emit(level, m.metric, m.mean, m.flags, m.n, m.valid, m.total);
-      emit(level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
+      if (!is_ceiling(m.metric)) emit(level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
     }
   }
 

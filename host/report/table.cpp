@@ -157,9 +157,11 @@ std::vector<Metric> choose_metrics(const Comparison& comparison, const std::vect
   if (!chosen.empty()) return chosen;
   for (const std::string& text : default_metrics(task)) {
     const Metric metric = parse_metric(text, task);
-    // Profiles of whole conditions have no cells, and no distance between them.
-    if (metric.name == "energy_distance" && !has_metric(known, metric)) continue;
-    chosen.push_back(metric);
+    // Profiles of whole conditions have no cells and no distance between them, one condition has none to be told from.
+    const bool somewhere = std::any_of(comparison.rows.begin(), comparison.rows.end(), [&](const ResultRow* row) {
+      return row->level == metric.level && row->metric == metric.name && std::isfinite(row->value);
+    });
+    if (task != "expression" || chosen.empty() || known.empty() || somewhere) chosen.push_back(metric);
   }
   return chosen;
 }
@@ -348,18 +350,20 @@ double test_train_ratio(const Comparison& comparison, std::string& words) {
     words = "1/" + std::to_string(folds - 1) + " (groups)";
     return 1.0 / (folds - 1);
   }
+  // Rows of one condition are cells or wells of one experiment: there the groups count.
+  const bool of_groups = first.task == "expression";
   double test = 0;
   double train = 0;
   for (const Record* r : comparison.records) {
-    test += static_cast<double>(r->n_test);
-    train += static_cast<double>(r->n_train);
+    test += static_cast<double>(of_groups ? r->n_test_groups : r->n_test);
+    train += static_cast<double>(of_groups ? r->n_train_groups : r->n_train);
   }
   if (!(train > 0)) {
     words = "unknown";
     return kNan;
   }
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3g (records)", test / train);
+  std::snprintf(text.data(), text.size(), of_groups ? "%.3g (groups)" : "%.3g (records)", test / train);
   words = text.data();
   return test / train;
 }
@@ -876,7 +880,7 @@ Grid main_grid(const Comparison& comparison, const Significance& significance, s
   std::vector<std::string> top = {""};
   std::vector<std::string> bottom = {"model"};
   for (const Metric& metric : comparison.metrics) {
-    top.push_back(level_words(metric.level));
+    top.push_back(metric.level == "condition" ? "" : level_words(metric.level));  // the only level of most such tables
     bottom.push_back(metric.name);
   }
   const bool failures =
@@ -885,7 +889,9 @@ Grid main_grid(const Comparison& comparison, const Significance& significance, s
     top.emplace_back();
     bottom.emplace_back("failed");
   }
-  grid.head = {top, bottom};
+  const bool levels = std::any_of(top.begin(), top.end(), [](const std::string& words) { return !words.empty(); });
+  if (levels) grid.head.push_back(top);
+  grid.head.push_back(bottom);
   for (const Model& model : comparison.models) {
     std::string label = model.label;
     const std::string note = model_note(comparison, model);
@@ -1028,10 +1034,10 @@ std::map<std::string, std::set<std::string>> possible_metrics(const std::string&
     possible["pooled"].insert("coverage");
     for (const std::string& name : perturbation_metric_names()) {
       const bool ceiling = name.find("_ceiling") != std::string::npos;
-      possible["condition"].insert({name, name + "_median"});
       if (!ceiling) possible["condition"].insert(name + "_better");
-      for (const char* level : {"singles_seen_0", "singles_seen_1", "singles_seen_2"}) {
-        possible[level].insert({name, name + "_median"});
+      for (const char* level : {"condition", "singles_seen_0", "singles_seen_1", "singles_seen_2"}) {
+        possible[level].insert(name);
+        if (!ceiling) possible[level].insert(name + "_median");
       }
     }
     return possible;

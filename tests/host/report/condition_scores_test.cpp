@@ -59,8 +59,9 @@ class ConditionStore {
       r.split = {{"kind", "unseen_pair"}, {"folds", kFolds}, {"hash", "s"}, {"group_type", "context x perturbation"}};
       r.fold = fold;
       r.protocol = "1.0";
-      r.n_train = 32;
+      r.n_train = 320;
       r.n_test = 16;
+      r.n_train_groups = 8;
       r.n_test_groups = kPerFold;
       ConditionTable t;
       t.genes = kGenes;
@@ -253,7 +254,8 @@ TEST_CASE("Scores of cells come from the store, and the ceiling is said under th
   CHECK_THAT(value(rows, "model-0", "energy_distance", "as_reported"), WithinAbs((2.0 + 3 + 4) / 3, 1e-12));
   CHECK_THAT(value(rows, "model-0", "energy_distance"), WithinAbs((3.0 * 1 + (2.0 + 3 * 2) / 2 + 3 + 4) / 4, 1e-12));
   CHECK(get(rows, "model-0", "condition", "energy_distance", "filled").flags == "mixed:2");
-  CHECK(value(rows, "model-0", "pearson_delta_ctrl_ceiling") == 0.875);
+  CHECK(value(rows, "model-0", "pearson_delta_ctrl_ceiling", "as_reported") == 0.875);
+  CHECK(find(rows, "model-0", "condition", "pearson_delta_ctrl_ceiling", "filled") == nullptr);  // of the truth alone
   CHECK_THAT(store.table(), test::contains("Noise ceiling"));
   CHECK_THAT(store.table(), test::contains("pearson_delta_ctrl 0.875"));
   CHECK_THAT(store.table(), test::contains("energy_distance"));
@@ -333,6 +335,19 @@ TEST_CASE("The table of conditions sorts by the change, knows what is lower and 
   CHECK_THAT(table, test::contains("Best naive baseline, chosen on validation rows by mse"));
   CHECK(table.find("energy_distance") == std::string::npos);  // no cells, no column
   CHECK_THAT(table, test::contains("mean over the test conditions of a fold, up to 4 of 4"));
+  CHECK_THAT(table, test::contains("test/train ratio 0.5 (groups)"));  // not 16 of 320 cells
+}
+
+TEST_CASE("A default column that is undefined everywhere is left out, one that was asked for is not") {
+  ConditionStore store;
+  store.adjust = [](Record&, ConditionTable& t) {
+    for (std::size_t i = 0; i < t.size(); ++i) t.context[i] = t.name[i];  // nobody to be told from
+  };
+  store.add("perturbation.control_mean", control_mean);
+  CHECK(store.table().find("discrimination") == std::string::npos);
+  ReportOptions options;
+  options.metrics = {"r2", "discrimination"};
+  CHECK_THAT(store.table(options), test::contains("discrimination: 0/3 folds valid"));
 }
 
 TEST_CASE("Metrics of the task are judged before a run") {
