@@ -330,7 +330,8 @@ void read_report(const Table& top, Experiment& experiment) {
                                    "', and the models are: " + listed(names));
     }
   }
-  const Words levels = {"pooled", "per_drug", "per_sample", "per_tissue"};
+  const Words levels =
+      experiment.task == "expression" ? Words{"condition"} : Words{"pooled", "per_drug", "per_sample", "per_tissue"};
   if (const auto* list = table->list("metrics")) {
     for (const auto& node : *list) {
       const auto metric = table->text(node, "metrics");

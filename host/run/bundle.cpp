@@ -365,6 +365,12 @@ nlohmann::json typed_params(const std::vector<Param>& params) {
   return list;
 }
 
+/// How task.json names a file: relative to its folder where that is possible.
+std::string path_from(const std::filesystem::path& folder, const std::filesystem::path& file) {
+  const auto relative = file.lexically_relative(folder);
+  return relative.empty() ? std::filesystem::absolute(file).string() : relative.string();
+}
+
 void write_text(const std::filesystem::path& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
   file << text;
@@ -559,7 +565,7 @@ void BundleWriter::write_profiles_cell(const CellPlan& cell, const std::filesyst
   const auto control = static_cast<std::size_t>(dataset.perturbations->control[0]);
   write_task(
       cell, cell_folder, files.entities,
-      {{"targets", std::filesystem::absolute(files.targets.path).string()},
+      {{"targets", path_from(cell_folder, files.targets.path)},
        {"problem",
         {{"task", "expression"},
          {"n_targets", dataset.perturbations->profile.cols},
@@ -643,7 +649,6 @@ void BundleWriter::write_task(const CellPlan& cell, const std::filesystem::path&
   const auto& card = cell.model->card;
   nlohmann::json assets = nlohmann::json::object();
   for (const auto& asset : cell.assets) assets[asset.id] = {{"path", asset.path.string()}, {"sha256", asset.sha256}};
-  const auto relative = entities.path.lexically_relative(cell_folder);
   task.update({{"format", bundle::kTaskFormat},
                {"version", bundle::kVersion},
                {"key", cell.key},
@@ -651,7 +656,7 @@ void BundleWriter::write_task(const CellPlan& cell, const std::filesystem::path&
                {"plugin_hash", cell.model->plugin_hash},
                {"model", card.id},
                {"params", typed_params(cell.params)},
-               {"entities", relative.empty() ? std::filesystem::absolute(entities.path).string() : relative.string()},
+               {"entities", path_from(cell_folder, entities.path)},
                {"views", "views.h5"},
                {"drug_blocks",
                 known_of(card.drug_blocks, card.optional_drug_blocks, block_names(plan_->dataset->drugs.blocks))},

@@ -113,6 +113,9 @@ TEST_CASE("a card that breaks a rule is refused with a sentence that names what 
   CHECK(contains(broken("/needs/sample", {"expression"}), "unknown key \"sample\"; known: samples, drugs"));
   CHECK(contains(broken("/needs/columns", {"day"}), "expected one of dose, time"));
   CHECK(contains(broken("/needs/samples", {"tissue", "tissue"}), "twice"));
+  CHECK(contains(broken("/needs/columns", {"reference"}), "is of the task \"expression\", which is not on offer"));
+  CHECK(contains(broken("/needs/columns", {"reference_control"}), "goes with \"reference\", which is not asked for"));
+  CHECK(contains(broken("/needs/columns", {"reference", "reference_b"}), "goes with \"drug_b\""));
   CHECK(contains(broken("/needs/unlabelled_target", "yes"), "expected one of no, optional, required"));
   CHECK(contains(broken("/traits/determinism", "exact"), "expected one of bitwise, statistical, none"));
   CHECK(contains(broken("/traits/cancel_latency_s", 0), "more than 0"));

@@ -279,6 +279,25 @@ TEST_CASE("Targets of a fold are one file for all its models, mapped where they 
   CHECK_FALSE(std::filesystem::exists(*targets.begin()));
 }
 
+TEST_CASE("Targets of another fold, and fewer of them than a view names, are refused") {
+  Screen screen(screen_content(2));
+  screen.add(card(kAllColumns));
+  const Written bundle(screen);
+  const auto other = screen.folder / "bundle" / "other";
+  bundle.writer.write_cell(bundle.plan.cells[1], other);
+  auto task = bundle.task;
+  task.targets = worker::Task::read(other / "task.json").targets;
+  REQUIRE(task.targets != bundle.task.targets);
+  CHECK_THROWS_WITH(worker::Bundle(task), contains("does not belong to"));
+
+  auto fewer = *bundle.writer.profiles(bundle.plan.cells[0]);
+  fewer.shown.pop_back();
+  task.targets = screen.folder / "bundle" / "fewer.h5";
+  write_targets(task.targets, screen.dataset, fewer,
+                bundle.task.targets.stem().string().substr(std::strlen("targets-")));
+  CHECK_THROWS_WITH(worker::Bundle(task).view("train"), contains("are not in the targets file"));
+}
+
 TEST_CASE("Shuffled targets are the same profiles in other rows, and references stay what was measured") {
   Screen screen(screen_content(2));
   screen.add(card(kAllColumns));

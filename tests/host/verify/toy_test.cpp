@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "support/catch.hpp"
 #include "verify/guarded.hpp"
@@ -185,4 +186,62 @@ TEST_CASE("query samples are not training samples, and both classes occur") {
     classes.insert(toy.label(row));
   }
   CHECK(classes == std::set<float>{0.0F, 1.0F});
+}
+
+TEST_CASE("a perturbed row has its context's control, and its references are training profiles of its drugs") {
+  const Toy toy("expression", 3, false, true);
+  int doubles = 0, without = 0;
+  for (const auto& row : toy.query) {
+    CHECK(row.control == row.context);
+    doubles += row.drug_b >= 0;
+    without += row.reference < 0;
+    for (const auto& [reference, control, drug] : {std::tuple{row.reference, row.reference_control, row.drug},
+                                                   std::tuple{row.reference_b, row.reference_b_control, row.drug_b}}) {
+      if (reference < 0) continue;
+      REQUIRE(reference >= Toy::kSamples);
+      const auto& measured = toy.train[static_cast<std::size_t>(reference - Toy::kSamples)];
+      CHECK(measured.drug == drug);
+      CHECK(measured.drug_b == -1);
+      CHECK(measured.control == control);
+      CHECK(measured.context != row.context);
+      CHECK(toy.expression[static_cast<std::size_t>(reference)] == measured.target);
+    }
+  }
+  CHECK(doubles > 0);
+  CHECK(without > 0);
+  for (const auto& row : Toy("expression", 3).train) CHECK(row.drug_b == -1);
+}
+
+TEST_CASE("views of perturbed rows have no sample, and references only where there are queries") {
+  const Toy toy("expression", 3, false, true);
+  auto card = card_with({{"samples", {"expression"}}});
+  card.columns = {"control", "drug_b", "context", "reference", "reference_control"};
+  Arena arena(Memory::guarded);
+  ViewPlan plan;
+  plan.rows = toy.train;
+  plan.labelled = true;
+  const auto* train = build_view(toy, card, plan, arena, {}).view;
+  plan.rows = toy.query;
+  plan.labelled = false;
+  const auto* query = build_view(toy, card, plan, arena, {}).view;
+  for (const auto* view : {train, query}) {
+    CHECK(column_of(view, CDRZOO_COLUMN_SAMPLE) == nullptr);
+    CHECK(column_of(view, CDRZOO_COLUMN_CONTROL) != nullptr);
+    CHECK(column_of(view, CDRZOO_COLUMN_CONTEXT) != nullptr);
+    CHECK(column_of(view, CDRZOO_COLUMN_REFERENCE_B) == nullptr);
+    CHECK((column_of(view, CDRZOO_COLUMN_REFERENCE) != nullptr) == (view == query));
+  }
+  CHECK(train->target.shape[1] == Toy::kGenes);
+  CHECK(axis_of(train, CDRZOO_AXIS_SAMPLE)->count == 35);  // the controls of the training contexts
+  const auto* values =
+      &CDRZOO_AT(block_of(axis_of(query, CDRZOO_AXIS_SAMPLE), "expression")->parts, cdrzoo_part, 0)->array;
+  const auto* reference = static_cast<const std::int32_t*>(column_of(query, CDRZOO_COLUMN_REFERENCE)->array.data);
+  for (std::size_t i = 0; i < toy.query.size(); ++i) {
+    if (toy.query[i].reference < 0) {
+      CHECK(reference[i] == -1);
+    } else {
+      const auto* profile = static_cast<const float*>(values->data) + reference[i] * values->stride[0];
+      CHECK(profile[0] == toy.expression[static_cast<std::size_t>(toy.query[i].reference)][0]);
+    }
+  }
 }
