@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "metrics/metrics.hpp"
+#include "metrics/perturbation.hpp"
 
 namespace {
 
@@ -61,5 +62,25 @@ int main(int argc, char** argv) {
   measure("pearson", repetitions, [&] { return cdrzoo::pearson(a, b); });
   measure("spearman", repetitions, [&] { return cdrzoo::spearman(a, b); });
   measure("kendall tau-b", repetitions, [&] { return cdrzoo::kendall_tau_b(a, b); });
+
+  constexpr std::int64_t kCells = 2000;  // more than are used
+  constexpr std::int64_t kGenes = 2000;
+  std::vector<float> cells(static_cast<std::size_t>(kCells * kGenes));
+  for (float& value : cells) value = static_cast<float>(normal(generator));
+  const cdrzoo::MatrixView<float> truth{cells.data(), kCells / 2, kGenes};
+  const cdrzoo::MatrixView<float> prediction{cells.data() + kCells / 2 * kGenes, kCells / 2, kGenes};
+  const std::vector<double> mean = cdrzoo::column_means(truth);
+  const std::vector<double> predicted = cdrzoo::column_means(prediction);
+  const std::vector<double> control(mean.size(), 0);
+  const std::vector<std::int32_t> deg = cdrzoo::largest_differences(mean, control, 100);
+  const cdrzoo::ConditionMeans condition{mean, predicted, control, control, deg, control};
+  std::printf("one condition of %lld genes, %lld true and predicted cells\n", static_cast<long long>(kGenes),
+              static_cast<long long>(kCells / 2));
+  measure("condition metrics", repetitions,
+          [&] { return cdrzoo::metric_value(cdrzoo::condition_metrics(condition), "pearson"); });
+  measure("energy distance and MMD", repetitions,
+          [&] { return cdrzoo::metric_value(cdrzoo::cell_distances(truth, prediction), "energy_distance"); });
+  measure("noise ceiling", repetitions,
+          [&] { return cdrzoo::metric_value(cdrzoo::noise_ceiling(condition, truth), "r2_ceiling"); });
   return 0;
 }

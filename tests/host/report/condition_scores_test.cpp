@@ -207,6 +207,8 @@ TEST_CASE("Results of conditions are means and medians over the conditions of a 
   CHECK(value(rows, "perturbation.control_mean-0", "pearson_delta_ctrl") == 0);
   CHECK(value(rows, "perturbation.control_mean-0", "direction_deg20") == 0.5);
   CHECK(value(rows, "perturbation.control_mean-0", "discrimination") == 0.5);
+  CHECK(get(rows, "perturbation.control_mean-0", "condition", "direction_deg50", "filled").flags ==
+        "fewer_degs:4;no_change:4");
   CHECK(value(rows, "model-1", "pearson_delta_ctrl_better") == 1.0);
   CHECK(get(rows, "model-1", "condition:context 1: p6", "mse", "filled").value == low);
   CHECK(find(rows, "model-1", "condition:context 1: p6", "spearman", "filled") == nullptr);  // in the store
