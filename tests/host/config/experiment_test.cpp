@@ -270,6 +270,9 @@ TEST_CASE("combinations that mean nothing are refused") {
              contains("e.toml:7: key 'reference' in [report] is 'mean', and the models are: baseline.ridge"));
   CHECK_THAT(file.error(std::string(kMinimal) + "[report]\nmetrics = [\"per_cell:rmse\"]\n"),
              contains("with a level out of pooled, per_drug, per_sample, per_tissue"));
+  CHECK_THAT(
+      expression("kind = \"unseen_pair\"\n[report]\nmetrics = [\"condition:r2\", \"per_drug:r2\"]"),
+      contains("is the string \"per_drug:r2\", expected a metric, or level:metric with a level out of condition"));
 }
 
 TEST_CASE("a table of thresholds is read, and a wrong one is refused with its line") {
