@@ -424,8 +424,13 @@ class Run {
           name,        mean.row,          {mean.prediction.data(), static_cast<std::int64_t>(mean.row.size()), genes},
           mean.status, mean.n_references, mean.in_context};
     };
+    // The mean of the training profiles is the mean of what the tested model was trained on.
+    std::vector<std::int32_t> trained = fold.train;
+    if (plan_.experiment->refit == "train+val") {
+      trained.insert(trained.end(), fold.validation.begin(), fold.validation.end());
+    }
     table.conditions =
-        collect_conditions(*plan_.dataset, fold.train, {part("validation", validation), part("test", test)});
+        collect_conditions(*plan_.dataset, trained, {part("validation", validation), part("test", test)});
     if (std::all_of(test.status.begin(), test.status.end(), [](auto status) { return status != 0; })) {
       const bool numeric = std::find(test.status.begin(), test.status.end(), kRowNumeric) != test.status.end();
       outcome.status = numeric ? "numeric" : "unsupported_entity";

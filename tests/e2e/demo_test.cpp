@@ -154,4 +154,19 @@ TEST_CASE("what a perturbation does elsewhere carries over to unseen contexts of
     CHECK(shift[fold] > r2.at("perturbation.control_mean")[fold] + 0.3);
     CHECK(shift[fold] > r2.at("perturbation.train_mean")[fold]);
   }
+  // The host's mean of the training profiles is the one of the plugin, refit included: nothing is left of it but
+  // rounding.
+  const auto experiment = demo.folder.path() / "demo_perturbation.toml";
+  std::ostringstream text;
+  text << std::ifstream(experiment).rdbuf();
+  for (const bool refit : {false, true}) {
+    if (refit) {
+      std::ofstream(experiment) << "refit = \"train+val\"\n" << text.str();
+      cdrzoo_in(demo.folder.path(), "bench demo_perturbation.toml");
+    }
+    const auto change = demo.values_of("demo_perturbation", "condition", "pearson_delta_pert");
+    for (const double fold : change.at("perturbation.train_mean")) CHECK(fold == 0);
+    const auto told = demo.values_of("demo_perturbation", "condition", "discrimination");
+    for (const double fold : told.at("perturbation.control_mean")) CHECK_THAT(fold, test::WithinAbs(0.5, 1e-12));
+  }
 }
