@@ -37,10 +37,12 @@ void print_plan(const Plan& plan, const Store& store) {
     ++cells;
     stored += store.has(cell.key) ? 1 : 0;
   }
-  std::cout << fmt::format("experiment {} ({}), data set {} ({} records), split {} with {} folds, store {}\n",
-                           plan.experiment->name, plan.experiment->task, plan.dataset->name,
-                           plan.dataset->responses.size(), plan.split->spec.kind, plan.split->folds.size(),
-                           store.root().string());
+  const auto rows = plan.split->of_perturbations
+                        ? fmt::format("{} perturbation profiles", plan.dataset->perturbations->size())
+                        : fmt::format("{} records", plan.dataset->responses.size());
+  std::cout << fmt::format("experiment {} ({}), data set {} ({}), split {} with {} folds, store {}\n",
+                           plan.experiment->name, plan.experiment->task, plan.dataset->name, rows,
+                           plan.split->spec.kind, plan.split->folds.size(), store.root().string());
   for (const auto& [model, counts] : per_model) {
     std::cout << fmt::format("  {:<32} {:>4} cells, {:>4} finished\n", model, counts.first, counts.second);
   }
