@@ -643,6 +643,34 @@ TEST_CASE("a forged split of perturbations is refused with one sentence") {
   CHECK_THROWS_WITH(read_split(path, none), contains("it divides perturbation profiles, and tiny.h5 has none"));
 }
 
+TEST_CASE("a split file with any character changed and its hash repaired is read and disjoint, or refused") {
+  auto data = screen();
+  const auto dataset = data.build();
+  const TemporaryFolder folder;
+  const auto path = folder / "split.json";
+  write_split(split_of(dataset, spec_of("unseen_perturbation", 3)), path);
+  const auto text = read(path);
+  int refused = 0;
+  int accepted = 0;
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    auto changed = text;
+    static const std::string kSigns = "0123456789-,[]{}\":.tfn";
+    changed[splitmix64(i, 0) % changed.size()] = kSigns[splitmix64(i, 1) % kSigns.size()];
+    const auto value = json::parse(changed, nullptr, false);
+    if (value.is_discarded()) continue;
+    forge(path, value);
+    try {
+      const auto split = read_split(path, dataset);
+      CHECK_NOTHROW(assert_disjoint(dataset, split));
+      ++accepted;
+    } catch (const DataError&) {
+      ++refused;
+    }
+  }
+  CHECK(refused > 50);
+  CHECK(accepted > 0);  // another row of the same condition's part, or the same character
+}
+
 TEST_CASE("a table of profiles that cannot be used is refused with file and line") {
   auto data = screen();
   const auto dataset = data.build();
