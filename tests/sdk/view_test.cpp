@@ -229,6 +229,27 @@ TEST_CASE("texts, levels and sparse rows are read", "[view]") {
   CHECK(csr.row(2).values[0] == 2.5F);
 }
 
+TEST_CASE("a query of profiles gives its context and references, and a view without them says which is absent",
+          "[view]") {
+  auto t = table();
+  t.target.clear();
+  t.context = {3, 3, 5, 5};
+  t.reference = {1, -1, 0, 0};
+  t.reference_control = {0, -1, 1, 1};
+  t.reference_b = {-1, -1, 1, -1};
+  t.reference_b_control = {-1, -1, 0, -1};
+  const test::View c_view(t);
+  const sdk::View view(c_view.get());
+  CHECK(view.context()[2] == 5);
+  CHECK(view.reference()[1] == -1);
+  CHECK(view.reference_control()[3] == 1);
+  CHECK(view.reference_b()[2] == 1);
+  CHECK(view.reference_b_control()[2] == 0);
+  CHECK_FALSE(view.labelled());
+  const test::View train(table());
+  CHECK_THROWS_WITH((void)sdk::View(train.get()).reference_b_control(), contains("\"reference_b_control\" is absent"));
+}
+
 TEST_CASE("parameters are typed, and an integer is a real", "[view]") {
   const std::vector<std::int64_t> widths = {64, 32};
   const std::vector<double> rates = {0.5};
