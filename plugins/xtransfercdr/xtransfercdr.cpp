@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// xtransfercdr: XTransferCDR as a plugin.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cdrzoo/torch.hpp>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cards.h"
+#include "sampler.hpp"
+#include "training.hpp"
+
+namespace {
+
+namespace sdk = cdrzoo::sdk;
+using namespace cdrzoo::xtransfercdr;
+
+constexpr const char* kExpression = "expression";
+constexpr std::int64_t kLeastBatch = 32;      // to which min_steps may shrink one
+constexpr std::int64_t kRowsPerChunk = 1024;  // of a prediction; also how often it can be cancelled
+
+struct Options {
+  bool frozen_pairs = false;
+  bool cell = true, drug = false;  ///< both: in turn
+  double noise = 0.1, learning_rate = 2e-4, weight_decay = 5e-4, decay = 0.5;
+  std::int64_t epochs = 60, decay_epochs = 8, batch_size = 512, max_pairs = 0, min_steps = 0;
+};
+
+Sizes sizes_of(const sdk::Problem& problem, const sdk::Params& params) {
+  Sizes sizes;
+  sizes.genes = problem.block(sdk::Axis::sample, kExpression).width;
+  sizes.hidden = params.integers("hidden");
+  sizes.latent = params.integer("latent");
+  sizes.residual_blocks = params.integer("residual_blocks");
+  sizes.dropout = params.real("dropout");
+  sizes.latent_relu = params.text("latent_activation") == "relu";
+  if (sizes.hidden.size() != 3) {
+    throw sdk::Error(CDRZOO_E_PARAM, "hidden has " + std::to_string(sizes.hidden.size()) + " widths, 3 were expected");
+  }
+  if (sizes.genes != problem.n_targets) {
+    throw sdk::Error(CDRZOO_E_UNSUPPORTED, "XTransferCDR predicts the genes that it reads, but the profiles have " +
+                                               std::to_string(problem.n_targets) + " and the samples " +
+                                               std::to_string(sizes.genes));
+  }
+  return sizes;
+}
+
+Objective objective_of(const sdk::Params& params) {
+  Objective objective;
+  objective.weights = {params.real("reconstruction"), params.real("cross_transfer"), params.real("control"),
+                       params.real("agreement"),      params.real("orthogonality"),  params.real("combination"),
+                       params.real("encoded_control")};
+  objective.form = params.text("orthogonality_form") == "dot2" ? Orthogonality::dot2 : Orthogonality::cos2;
+  objective.encode_controls = params.boolean("encode_controls");
+  objective.joint_norm = params.text("batch_norm") == "joint";
+  return objective;
+}
+
+Options options_of(const sdk::Params& params) {
+  const std::string& mode = params.text("mode");
+  return {params.text("variant") == "reference",
+          mode != "drug",
+          mode != "cell",
+          params.real("noise"),
+          params.real("learning_rate"),
+          params.real("weight_decay"),
+          params.real("decay"),
+          params.integer("epochs"),
+          params.integer("decay_epochs"),
+          params.integer("batch_size"),
+          params.integer("max_pairs_per_epoch"),
+          params.integer("min_steps")};
+}
+
+/// The measured profiles of a training view, where the host has mapped them: only what a batch names is read.
+class Profiles {
+ public:
+  Profiles(const sdk::View& train, torch::Device device)
+      : treated_(train.target()), controls_(train.samples().dense(kExpression).f32()), device_(device) {}
+
+  [[nodiscard]] PairBatch gather(const ItemBatch& batch) const {
+    const auto part = [&](const sdk::Matrix<const float>& from, std::int64_t Item::*row) {
+      torch::Tensor out = torch::empty({static_cast<std::int64_t>(batch.items.size()), from.cols()});
+      auto* to = out.data_ptr<float>();
+      at::parallel_for(0, out.size(0), /*grain_size=*/64, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const auto values = from.row(batch.items[static_cast<std::size_t>(i)].*row);
+          std::copy(values.begin(), values.end(), to + i * from.cols());
+        }
+      });
+      return out.to(device_);
+    };
+    return {part(treated_, &Item::left), part(treated_, &Item::right), part(controls_, &Item::left_control),
+            part(controls_, &Item::right_control), batch.combined ? part(treated_, &Item::both) : torch::Tensor()};
+  }
+
+ private:
+  sdk::Matrix<const float> treated_, controls_;
+  torch::Device device_;
+};
+
+class XTransferCdr final : public sdk::Model {
+ public:
+  XTransferCdr(const sdk::Problem& problem, const sdk::Params& params)
+      : sizes_(sizes_of(problem, params)), objective_(objective_of(params)), options_(options_of(params)) {}
+
+  void fit(sdk::Context& context, const sdk::FitData& data) override {
+    const sdk::TorchGuard guard(context, sdk::Grad::on);
+    const torch::Device device = sdk::device_of(context);
+    if (data.train.n_obs() == 0) throw sdk::Error(CDRZOO_E_DATA, "there are no treated profiles to train on");
+    const Profiles profiles(data.train, device);
+    const PairSampler sampler(Treated::of(data.train));
+    net_ = XTransfer(sizes_);
+    net_->to(device);
+    net_->train();
+    Adam adam(net_->parameters(), options_.weight_decay);
+    context.info(std::to_string(sampler.n_items()) + " items per epoch, " + std::to_string(sampler.n_combined()) +
+                 " of them with a profile of two perturbations; batches of " + std::to_string(batch_size(sampler)));
+    std::uint64_t step = 0;
+    for (std::int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
+      context.step("epoch " + std::to_string(epoch + 1));
+      const double rate =
+          options_.learning_rate * std::pow(options_.decay, static_cast<double>(epoch / options_.decay_epochs));
+      torch::Tensor sum = torch::zeros({}, device);
+      std::int64_t n_steps = 0;
+      for (const bool drug : {false, true}) {
+        if (!(drug ? options_.drug : options_.cell)) continue;
+        for (const ItemBatch& items : batches(context, sampler, epoch, drug)) {
+          context.check_cancelled();
+          const PairBatch batch = profiles.gather(items);
+          if (step++ == 0) warn_of_negative(context, batch.left);
+          const Mode mode = drug && !items.combined ? Mode::drug : Mode::cell;
+          const Noise noise = Noise::draw(batch, objective_, sizes_.latent, options_.noise);
+          adam.zero_grad();
+          const torch::Tensor loss =
+              losses(pass(net_, batch, mode, noise, objective_), batch, mode, objective_).total(objective_.weights);
+          loss.backward();
+          adam.step(rate);
+          sum += loss.detach();
+          ++n_steps;
+        }
+      }
+      const double mean = sum.item<double>() / static_cast<double>(n_steps);
+      if (!std::isfinite(mean)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
+      context.progress("epochs", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(options_.epochs),
+                       {{"train_loss", mean}});
+    }
+    net_->eval();
+  }
+
+  /// (13), (14). A row without a reference for each of its perturbations cannot be said anything about.
+  void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
+    const sdk::TorchGuard guard(context, sdk::Grad::off);
+    const std::int64_t n = query.n_obs();
+    const auto control = query.control();
+    const auto reference = query.reference();
+    const auto drug_b = query.drug_b();
+    const auto reference_b = query.reference_b();
+    std::vector<std::int64_t> rows, state, first, second;  // of the rows that can be predicted: profiles
+    for (std::int64_t i = 0; i < n; ++i) {
+      const bool two = drug_b[i] >= 0;
+      if (reference[i] < 0 || (two ? reference_b[i] : control[i]) < 0) {
+        out.unsupported(i);
+        continue;
+      }
+      rows.push_back(i);
+      state.push_back(two ? reference[i] : control[i]);
+      first.push_back(reference[i]);
+      second.push_back(two ? reference_b[i] : -1);
+    }
+    if (rows.empty()) return;
+    const auto n_rows = static_cast<std::int64_t>(rows.size());
+    const sdk::DenseBlock profiles = query.samples().dense(kExpression);
+    const torch::Device device = sdk::device_of(context);
+    net_->to(device);
+    const torch::Tensor two = torch::tensor(second, torch::kInt64) >= 0;
+    const sdk::Unique states = sdk::unique_of(torch::tensor(state, torch::kInt64));
+    const sdk::Unique perturbations = sdk::unique_of(
+        torch::cat({torch::tensor(first, torch::kInt64), torch::tensor(second, torch::kInt64).masked_select(two)}));
+    torch::Tensor latent =
+        encode(context, net_->state, profiles, states.entity, device).index_select(0, states.index.to(device));
+    const torch::Tensor p = encode(context, net_->perturbation, profiles, perturbations.entity, device);
+    const torch::Tensor place = perturbations.index.to(device);
+    latent += p.index_select(0, place.narrow(0, 0, n_rows));
+    latent.index_add_(0, two.nonzero().squeeze(1).to(device),
+                      p.index_select(0, place.narrow(0, n_rows, place.size(0) - n_rows)));
+    for (std::int64_t begin = 0; begin < n_rows; begin += kRowsPerChunk) {
+      context.check_cancelled();
+      const std::int64_t count = std::min(kRowsPerChunk, n_rows - begin);
+      const torch::Tensor x = net_->decoder->forward(latent.narrow(0, begin, count)).to(torch::kCPU).contiguous();
+      const auto* values = x.data_ptr<float>();
+      for (std::int64_t i = 0; i < count; ++i) {
+        std::copy_n(values + i * sizes_.genes, sizes_.genes,
+                    out.mean().row(rows[static_cast<std::size_t>(begin + i)]).begin());
+      }
+    }
+  }
+
+  /// The state of each sample.
+  void embed(sdk::Context& context, sdk::Axis axis, const sdk::View& view, sdk::Matrix<float> out) const override {
+    const sdk::TorchGuard guard(context, sdk::Grad::off);
+    if (axis != sdk::Axis::sample) throw sdk::Error(CDRZOO_E_UNSUPPORTED, "XTransferCDR embeds samples");
+    const torch::Device device = sdk::device_of(context);
+    net_->to(device);
+    const sdk::DenseBlock profiles = view.samples().dense(kExpression);
+    sdk::copy_to(encode(context, net_->state, profiles, torch::arange(profiles.rows()), device), out);
+  }
+
+  void save(sdk::Context&, sdk::StateWriter& state) const override { sdk::save_module(state, *net_); }
+
+  void load(sdk::Context& context, sdk::StateReader& state) override {
+    const sdk::TorchGuard guard(context, sdk::Grad::off);
+    net_ = XTransfer(sizes_);
+    sdk::load_module(state, *net_);
+    net_->eval();
+  }
+
+  [[nodiscard]] sdk::ModelInfo info() const override {
+    sdk::ModelInfo info;
+    info.n_parameters = net_.is_empty() ? 0 : sdk::n_parameters(*net_);
+    info.embed_dim_sample = sizes_.latent;
+    info.bytes = static_cast<std::uint64_t>(info.n_parameters) * sizeof(float);
+    return info;
+  }
+
+ private:
+  /// batch_size, or less where that makes fewer than min_steps steps.
+  [[nodiscard]] std::int64_t batch_size(const PairSampler& sampler) const {
+    if (options_.min_steps == 0) return options_.batch_size;
+    const std::int64_t items =
+        options_.max_pairs > 0 ? std::min(options_.max_pairs, sampler.n_items()) : sampler.n_items();
+    const std::int64_t all = items * options_.epochs * (options_.cell && options_.drug ? 2 : 1);
+    return std::min(options_.batch_size, std::max(kLeastBatch, all / options_.min_steps));
+  }
+
+  [[nodiscard]] std::vector<ItemBatch> batches(const sdk::Context& context, const PairSampler& sampler,
+                                               std::int64_t epoch, bool drug) const {
+    const auto stream = [&](const char* name, std::int64_t number) {
+      const std::string full = std::string(name) + (drug ? " drug " : " cell ") + std::to_string(number);
+      return context.random(full);
+    };
+    return sampler.epoch(stream("order", epoch), stream("partners", options_.frozen_pairs ? 0 : epoch).u64(),
+                         {batch_size(sampler), options_.max_pairs, drug});
+  }
+
+  static void warn_of_negative(const sdk::Context& context, const torch::Tensor& profiles) {
+    const double least = profiles.min().item<double>();
+    if (least >= 0) return;
+    context.warn("profiles have values down to " + std::to_string(least) + ": XTransferCDR predicts no values below 0");
+  }
+
+  /// Latents of some samples, f32 [u, latent], each encoded once.
+  [[nodiscard]] torch::Tensor encode(const sdk::Context& context, Coder encoder, const sdk::DenseBlock& profiles,
+                                     const torch::Tensor& which, torch::Device device) const {
+    const torch::Tensor all = sdk::borrow(profiles);
+    std::vector<torch::Tensor> latents;
+    for (const torch::Tensor& part : which.split(kRowsPerChunk)) {
+      context.check_cancelled();
+      latents.push_back(encoder->forward(all.index_select(0, part).to(device, torch::kFloat32)));
+    }
+    return torch::cat(latents);
+  }
+
+  Sizes sizes_;
+  Objective objective_;
+  Options options_;
+  mutable XTransfer net_{nullptr};  // predict moves it to the device of its call
+};
+
+}  // namespace
+
+CDRZOO_EXPORT_PLUGIN(sdk::model<XTransferCdr>(kXtransfercdrCard))

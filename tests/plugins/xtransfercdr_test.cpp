@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "harness.hpp"
+#include "support/catch.hpp"
+
+using namespace cdrzoo::test;
+
+namespace {
+
+constexpr const char* kId = "cdrzoo.xtransfercdr";
+constexpr std::int64_t kGenes = 30;
+constexpr int kDrugs = 6;
+
+struct Settings {
+  std::string variant = "paper", mode = "cell", activation = "relu", form = "dot2", norm = "per_call";
+  std::vector<std::int64_t> hidden{48, 32, 24};
+  bool encode_controls = false;
+  double cross = 5, control = 5, combination = 5, dropout = 0, noise = 0.05, rate = 2e-3;
+  std::int64_t blocks = 1, latent = 16, decay_epochs = 15, epochs = 40, min_steps = 0, max_pairs = 0, batch = 64;
+};
+
+std::vector<Param> params(const Settings& s) {
+  return {choice("variant", s.variant),
+          choice("mode", s.mode),
+          ints("hidden", s.hidden),
+          integer("residual_blocks", s.blocks),
+          integer("latent", s.latent),
+          choice("latent_activation", s.activation),
+          real("dropout", s.dropout),
+          real("noise", s.noise),
+          flag("encode_controls", s.encode_controls),
+          choice("orthogonality_form", s.form),
+          choice("batch_norm", s.norm),
+          real("reconstruction", 5),
+          real("cross_transfer", s.cross),
+          real("control", s.control),
+          real("agreement", 5),
+          real("orthogonality", 0.5),
+          real("combination", s.combination),
+          real("encoded_control", 5),
+          real("learning_rate", s.rate),
+          real("weight_decay", 5e-4),
+          integer("epochs", s.epochs),
+          integer("decay_epochs", s.decay_epochs),
+          real("decay", 0.5),
+          integer("batch_size", s.batch),
+          integer("max_pairs_per_epoch", s.max_pairs),
+          integer("min_steps", s.min_steps)};
+}
+
+/// Additive truth: profile = context + effect of each drug + noise. Contexts lie on two directions, and each drug
+/// raises five genes of its own.
+class World {
+ public:
+  explicit World(unsigned seed) : rng_(seed) {
+    axes_ = normals(2 * kGenes, 0.5);
+    effects_.resize(kDrugs * kGenes);
+    for (std::size_t i = 0; i < effects_.size(); ++i) effects_[i] = i % kGenes / 5 == i / kGenes ? 1.5F : 0.0F;
+  }
+  std::vector<float> context() {
+    const auto place = normals(2, 1);
+    std::vector<float> x(kGenes);
+    for (std::size_t g = 0; g < x.size(); ++g) {
+      x[g] = 4;
+      for (std::size_t r = 0; r < 2; ++r) x[g] += place[r] * axes_[r * kGenes + g];
+    }
+    return x;
+  }
+  std::vector<float> treated(const std::vector<float>& context, int drug, int drug_b = -1) {
+    std::vector<float> x = context;
+    const auto noise = normals(kGenes, 0.02F);
+    for (std::size_t g = 0; g < x.size(); ++g) {
+      x[g] += effects_[static_cast<std::size_t>(drug) * kGenes + g] + noise[g];
+      if (drug_b >= 0) x[g] += effects_[static_cast<std::size_t>(drug_b) * kGenes + g];
+    }
+    return x;
+  }
+
+ private:
+  std::vector<float> normals(std::size_t n, double deviation) {
+    std::normal_distribution<double> normal(0, deviation);
+    std::vector<float> values(n);
+    for (float& v : values) v = static_cast<float>(normal(rng_));
+    return values;
+  }
+  std::mt19937 rng_;
+  std::vector<float> axes_, effects_;
+};
+
+void append(std::vector<float>& to, const std::vector<float>& from) { to.insert(to.end(), from.begin(), from.end()); }
+
+/// Builds tables row by row.
+struct Builder {
+  Table table;
+  std::vector<float> expression;
+  explicit Builder(bool query) : query_(query) {
+    table.n_targets = kGenes;
+    std::vector<float> one_hot(kDrugs * kDrugs);
+    for (std::size_t d = 0; d < kDrugs; ++d) one_hot[d * kDrugs + d] = 1;
+    for (int d = 0; d < kDrugs; ++d) table.drugs.key.push_back(100 + d);
+    table.drugs.blocks.push_back(Block::dense("id", kDrugs, one_hot));
+  }
+  std::int32_t sample(const std::vector<float>& x) {
+    append(expression, x);
+    table.samples.key.push_back(static_cast<std::int64_t>(table.samples.key.size()));
+    return static_cast<std::int32_t>(table.samples.key.size()) - 1;
+  }
+  void row(int context, std::int32_t control, int drug, int drug_b, const std::vector<float>& target,
+           std::int32_t reference = -1, std::int32_t reference_b = -1) {
+    table.context.push_back(context);
+    table.control.push_back(control);
+    table.drug.push_back(drug);
+    table.drug_b.push_back(drug_b);
+    table.dose.push_back(-5);
+    table.time.push_back(24);
+    append(table.target, target);
+    if (!query_) return;
+    table.reference.push_back(reference);
+    table.reference_b.push_back(reference_b);
+  }
+  Table done() {
+    table.samples.blocks = {Block::dense("expression", kGenes, expression)};
+    return table;
+  }
+
+ private:
+  bool query_;
+};
+
+/// \p doubles: pairs of drugs that are measured together in each context, too
+Table training(World& world, int contexts, const std::vector<std::pair<int, int>>& doubles = {}) {
+  Builder b(false);
+  for (int c = 0; c < contexts; ++c) {
+    const auto base = world.context();
+    const auto control = b.sample(base);
+    for (int d = 0; d < kDrugs; ++d) b.row(c, control, d, -1, world.treated(base, d));
+    for (const auto& [p, q] : doubles) b.row(c, control, p, q, world.treated(base, p, q));
+  }
+  return b.done();
+}
+
+/// New contexts; references from yet another one.
+Table unseen_contexts(World& world, int contexts) {
+  Builder b(true);
+  const auto elsewhere = world.context();
+  std::vector<std::int32_t> reference;
+  for (int d = 0; d < kDrugs; ++d) reference.push_back(b.sample(world.treated(elsewhere, d)));
+  for (int c = 0; c < contexts; ++c) {
+    const auto base = world.context();
+    const auto control = b.sample(base);
+    for (int d = 0; d < kDrugs; ++d) {
+      b.row(1000 + c, control, d, -1, world.treated(base, d), reference[static_cast<std::size_t>(d)]);
+    }
+  }
+  return b.done();
+}
+
+struct Screen {
+  Table train, query;
+};
+/// All drugs alone and the pairs \p seen in each context; asked for are the pairs \p unseen there.
+Screen combinations(World& world, int contexts, const std::vector<std::pair<int, int>>& seen,
+                    const std::vector<std::pair<int, int>>& unseen) {
+  Builder train(false);
+  Builder query(true);
+  for (int c = 0; c < contexts; ++c) {
+    const auto base = world.context();
+    const auto control = train.sample(base);
+    const auto query_control = query.sample(base);
+    std::vector<std::vector<float>> alone;
+    std::vector<std::int32_t> reference;
+    for (int d = 0; d < kDrugs; ++d) {
+      alone.push_back(world.treated(base, d));
+      train.row(c, control, d, -1, alone.back());
+      reference.push_back(query.sample(alone.back()));
+    }
+    for (const auto& [p, q] : seen) train.row(c, control, p, q, world.treated(base, p, q));
+    for (const auto& [p, q] : unseen) {
+      query.row(c, query_control, p, q, world.treated(base, p, q), reference[static_cast<std::size_t>(p)],
+                reference[static_cast<std::size_t>(q)]);
+    }
+  }
+  return {train.done(), query.done()};
+}
+
+double squared_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+  return sum / static_cast<double>(a.size());
+}
+
+/// The samples that a column names, row by row.
+std::vector<float> profiles_of(const Table& table, const std::vector<std::int32_t>& column) {
+  std::vector<float> out;
+  const auto& x = table.samples.blocks[0].f32;
+  for (const std::int32_t i : column) {
+    const auto from = x.begin() + static_cast<std::ptrdiff_t>(i) * kGenes;
+    out.insert(out.end(), from, from + kGenes);
+  }
+  return out;
+}
+
+/// Learns the world in about 400 steps.
+Settings quick() {
+  Settings settings;
+  settings.hidden = {96, 64, 48};
+  settings.blocks = 0;
+  settings.latent = 24;
+  settings.rate = 4e-3;
+  settings.epochs = 80;
+  settings.decay_epochs = 60;
+  return settings;
+}
+
+std::vector<float> fit_predict(const Table& train_table, const Table& query_table, const Settings& settings,
+                               std::uint64_t seed = 1) {
+  const View train(train_table), query(query_table);
+  Model model("xtransfercdr", kId, query_table, params(settings), CDRZOO_TASK_EXPRESSION);
+  model.fit(train, nullptr, seed);
+  return model.predict(query, kGenes);
+}
+
+}  // namespace
+
+TEST_CASE("XTransferCDR carries a perturbation into unseen contexts, and exchanging perturbations is what does it") {
+  World world(1);
+  const Table train = training(world, 48);
+  const Table query = unseen_contexts(world, 12);
+  const double of_control = squared_error(profiles_of(query, query.control), query.target);
+  Settings transfer = quick();
+  transfer.mode = "drug";
+  transfer.norm = "joint";
+  transfer.control = 0;  // which tells state from perturbation, too
+  Settings no_transfer = transfer;
+  no_transfer.cross = 0;
+  const double with = squared_error(fit_predict(train, query, transfer), query.target);
+  const double without = squared_error(fit_predict(train, query, no_transfer), query.target);
+  CAPTURE(of_control, with, without);
+  CHECK(with < 0.25 * of_control);
+  CHECK(with < 0.5 * without);
+}
+
+TEST_CASE("planted addition is recovered as addition of latents, with one batch statistic over all passes") {
+  World world(2);
+  const auto [train, query] = combinations(
+      world, 20, {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}, {0, 5}, {0, 2}, {1, 3}, {2, 4}}, {{0, 3}, {1, 4}, {2, 5}});
+  const double of_single = squared_error(profiles_of(query, query.reference), query.target);  // the second is ignored
+  Settings settings = quick();
+  const double separate = squared_error(fit_predict(train, query, settings), query.target);
+  settings.norm = "joint";
+  const double joint = squared_error(fit_predict(train, query, settings), query.target);
+  CAPTURE(of_single, joint, separate);
+  CHECK(joint < 0.7 * of_single);
+  CHECK(joint < 0.7 * separate);
+}
+
+TEST_CASE("every option of XTransferCDR trains and predicts") {
+  World world(3);
+  const Table train = training(world, 8, {{0, 1}});
+  const Table query = unseen_contexts(world, 3);
+  Settings base;
+  base.epochs = 3;
+  const auto first = fit_predict(train, query, base);
+  const auto differs = [&](const auto& change) {
+    Settings s = base;
+    change(s);
+    const auto found = fit_predict(train, query, s);
+    CHECK(std::all_of(found.begin(), found.end(), [](float v) { return std::isfinite(v) && v >= 0; }));
+    CHECK(found != first);
+  };
+  differs([](Settings& s) { s.variant = "reference"; });
+  differs([](Settings& s) { s.mode = "drug"; });
+  differs([](Settings& s) { s.mode = "alternate"; });
+  differs([](Settings& s) { s.activation = "none"; });
+  differs([](Settings& s) { s.form = "cos2"; });
+  differs([](Settings& s) { s.encode_controls = true; });
+  differs([](Settings& s) { s.norm = "joint"; });
+  differs([](Settings& s) { s.combination = 0; });
+  differs([](Settings& s) { s.dropout = 0.2; });
+  differs([](Settings& s) { s.noise = 0; });
+  differs([](Settings& s) { s.max_pairs = 20; });
+  differs([](Settings& s) { s.min_steps = 50; });
+}
+
+TEST_CASE("the same seed gives the same XTransferCDR bit for bit on any number of threads, another seed another") {
+  World world(4);
+  const Table train_table = training(world, 10, {{0, 1}});
+  const Table query_table = unseen_contexts(world, 3);
+  const View train(train_table), query(query_table);
+  Settings settings;
+  settings.epochs = 3;
+  settings.dropout = 0.2;
+  const auto run = [&](std::uint64_t seed) {
+    Model model("xtransfercdr", kId, query_table, params(settings), CDRZOO_TASK_EXPRESSION);
+    Call call(seed, 2);
+    model.fit(call, train);
+    return model.predict(query, kGenes);
+  };
+  const auto first = run(5);
+  CHECK(run(5) == first);
+  CHECK(run(6) != first);
+}
+
+TEST_CASE("an XTransferCDR survives saving and loading bit for bit, under the reference's names") {
+  World world(5);
+  const Table train_table = training(world, 6);
+  const Table query_table = unseen_contexts(world, 2);
+  const View train(train_table), query(query_table);
+  Settings settings;
+  settings.epochs = 2;
+  Model model("xtransfercdr", kId, query_table, params(settings), CDRZOO_TASK_EXPRESSION);
+  model.fit(train);
+  const auto before = model.predict(query, kGenes);
+  State state = model.save();
+  CHECK(state.tensors.count("encoderG_P.net.0.weight") == 1);
+  CHECK(state.tensors.count("encoderG_S.net.8.bn2.running_var") == 1);
+  CHECK(state.tensors.count("decoderG.net.1.num_batches_tracked") == 1);
+  model.load(state);
+  CHECK(model.predict(query, kGenes) == before);
+  state.tensors.erase("decoderG.net.0.bias");
+  CHECK_THROWS_AS(model.load(state), Failure);
+}
+
+TEST_CASE("a row depends on itself alone, and one without a reference gets a status") {
+  World world(6);
+  const Table train_table = training(world, 6, {{0, 1}});
+  const Table query_table = combinations(world, 3, {}, {{0, 2}, {1, 3}}).query;
+  const View train(train_table), query(query_table);
+  Settings settings;
+  settings.epochs = 2;
+  Model model("xtransfercdr", kId, query_table, params(settings), CDRZOO_TASK_EXPRESSION);
+  model.fit(train);
+  const auto all = model.predict(query, kGenes);
+  Table last = query_table;
+  for (auto* column : {&last.context, &last.control, &last.drug, &last.drug_b, &last.reference, &last.reference_b}) {
+    column->erase(column->begin(), column->end() - 1);
+  }
+  last.dose.resize(1);
+  last.time.resize(1);
+  last.target.clear();
+  const auto alone = model.predict(View(last), kGenes);
+  for (std::size_t g = 0; g < alone.size(); ++g) {
+    CHECK_THAT(static_cast<double>(alone[g]), WithinAbs(static_cast<double>(all[all.size() - kGenes + g]), 1e-4));
+  }
+  for (auto Table::*column : {&Table::reference, &Table::reference_b}) {
+    Table without = query_table;
+    (without.*column)[1] = -1;
+    try {
+      (void)model.predict(View(without), kGenes);
+      FAIL("predicted");
+    } catch (const Failure& failure) {
+      CHECK(failure.status == CDRZOO_ROW_UNSUPPORTED_ENTITY);
+      CHECK(std::string(failure.what()) == "row 1 has a status");
+    }
+  }
+}
+
+TEST_CASE("a double with a single reference is the single, and what a double needs of its control is nothing") {
+  World world(7);
+  const Table train_table = training(world, 6);
+  Table doubles = combinations(world, 2, {}, {{0, 2}}).query;
+  const View train(train_table);
+  Settings settings;
+  settings.epochs = 2;
+  Model model("xtransfercdr", kId, doubles, params(settings), CDRZOO_TASK_EXPRESSION);
+  model.fit(train);
+  const auto before = model.predict(View(doubles), kGenes);
+  std::fill(doubles.control.begin(), doubles.control.end(), -1);
+  CHECK(model.predict(View(doubles), kGenes) == before);
+  doubles.drug_b.assign(doubles.drug_b.size(), -1);  // now singles, whose control is not known
+  CHECK_THROWS_AS(model.predict(View(doubles), kGenes), Failure);
+}
+
+TEST_CASE("XTransferCDR embeds the states of samples") {
+  World world(8);
+  const Table table = training(world, 5);
+  const View train(table);
+  Settings settings;
+  settings.epochs = 2;
+  Model model("xtransfercdr", kId, unseen_contexts(world, 1), params(settings), CDRZOO_TASK_EXPRESSION);
+  model.fit(train);
+  CHECK(model.info().embed_dim_sample == 16);
+  for (const float v : model.embed(CDRZOO_AXIS_SAMPLE, train, 5, 16)) CHECK((std::isfinite(v) && v >= 0));
+}
+
+TEST_CASE("XTransferCDR stops when cancelled, and says what it cannot do") {
+  World world(9);
+  const Table table = training(world, 6);
+  const View train(table);
+  const Table query = unseen_contexts(world, 1);
+  Settings settings;
+  settings.epochs = 1000;
+  Model model("xtransfercdr", kId, query, params(settings), CDRZOO_TASK_EXPRESSION);
+  Call call;
+  call.cancel_after = 3;
+  try {
+    model.fit(call, train);
+    FAIL("fitted");
+  } catch (const Failure& failure) {
+    CHECK(failure.status == CDRZOO_E_CANCELLED);
+  }
+  settings.hidden = {8, 8};
+  try {
+    const Model wrong("xtransfercdr", kId, query, params(settings), CDRZOO_TASK_EXPRESSION);
+    FAIL("created");
+  } catch (const Failure& failure) {
+    CHECK(std::string(failure.what()) == "hidden has 2 widths, 3 were expected");
+  }
+  Table narrow = query;
+  narrow.n_targets = kGenes - 1;
+  narrow.target.clear();
+  try {
+    const Model wrong("xtransfercdr", kId, narrow, params({}), CDRZOO_TASK_EXPRESSION);
+    FAIL("created");
+  } catch (const Failure& failure) {
+    CHECK(std::string(failure.what()) ==
+          "XTransferCDR predicts the genes that it reads, but the profiles have 29 and the samples 30");
+  }
+}
+
+TEST_CASE("profiles below 0 are warned of, since none can be predicted") {
+  World world(10);
+  Table table = training(world, 5);
+  table.target[7] = -1;
+  const View train(table);
+  Settings settings;
+  settings.epochs = 1;
+  Model model("xtransfercdr", kId, unseen_contexts(world, 1), params(settings), CDRZOO_TASK_EXPRESSION);
+  Call call;
+  model.fit(call, train);
+  CHECK(std::count_if(call.log.begin(), call.log.end(), [](const std::string& line) {
+          return line.find("predicts no values below 0") != std::string::npos;
+        }) == 1);
+}
