@@ -427,9 +427,11 @@ Card Card::parse(const std::string& text, const std::string& where) {
   if (const auto* verify_json = reader.find("verify")) {
     Reader verify(*verify_json, where + ", \"verify\"");
     if (const auto* overrides = verify.find("params")) card.verify_params = *overrides;
+    if (const auto* overrides = verify.find("learning")) card.verify_learning = *overrides;
     verify.finish();
     try {
       (void)card.resolve(card.verify_params);
+      (void)card.resolve(card.verify_learning);
     } catch (const UsageError& e) {
       throw PluginError(verify.where() + ": " + e.what());
     }

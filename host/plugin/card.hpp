@@ -63,6 +63,8 @@ struct Card {
   std::vector<Asset> assets;
   /// Overrides with which `cdrzoo verify` trains where it does not matter how well, so that it takes seconds.
   nlohmann::json verify_params = nlohmann::json::object();
+  /// Overrides with which it learns from the few rows of the verifier, where its defaults are for real data.
+  nlohmann::json verify_learning = nlohmann::json::object();
 
   nlohmann::json json;  ///< as given
 

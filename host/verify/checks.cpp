@@ -93,7 +93,7 @@ SessionOptions relaxed() {
   return options;
 }
 
-/// The same with the training that users get: where it matters how long it takes or what it learns.
+/// The same with a training that learns: where it matters how long it takes or what it learns.
 SessionOptions fully_trained() {
   auto options = relaxed();
   options.full_training = true;

@@ -279,7 +279,7 @@ Outcome Session::run(Operation operation) {
 }
 
 std::vector<Param> Session::params_with(const nlohmann::json& overrides) const {
-  auto all = options_.full_training ? nlohmann::json::object() : model_.card.verify_params;
+  auto all = options_.full_training ? model_.card.verify_learning : model_.card.verify_params;
   if (overrides.is_object()) all.update(overrides);
   return model_.card.resolve(all);
 }

@@ -66,7 +66,7 @@ struct SessionOptions {
   bool sealed = true;  ///< inputs are read-only (not with plain memory)
   std::int64_t stride_padding = 0;
   HostShape shape;
-  bool full_training = false;  ///< the card's defaults, without its proposal for quick trainings
+  bool full_training = false;  ///< a training that learns: the card's defaults, or what it proposes for that
   double deadline_s = 0;       ///< from the start of the operation; 0 = none, negative = has passed already
   /// Where a plugin that pokes in the host's private memory would find the withheld labels.
   const float* withheld_labels = nullptr;

@@ -119,8 +119,9 @@ TEST_CASE("a card that breaks a rule is refused with a sentence that names what 
   CHECK(contains(broken("/needs/unlabelled_target", "yes"), "expected one of no, optional, required"));
   CHECK(contains(broken("/traits/determinism", "exact"), "expected one of bitwise, statistical, none"));
   CHECK(contains(broken("/traits/cancel_latency_s", 0), "more than 0"));
-  CHECK(contains(broken("/verify", {{"parameters", json::object()}}), "known: params"));
+  CHECK(contains(broken("/verify", {{"parameters", json::object()}}), "known: params, learning"));
   CHECK(contains(broken("/verify", {{"params", {{"epochs", 2}}}}), "has no parameter \"epochs\""));
+  CHECK(contains(broken("/verify", {{"learning", {{"rate", 1}}}}), "has no parameter \"rate\""));
   CHECK(contains(broken("/traits/stochastic", 1), "expected true or false"));
   CHECK(contains(broken("/traits/devices", json::array()), "empty"));
   json asset = smallest();
