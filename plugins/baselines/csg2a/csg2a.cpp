@@ -56,7 +56,10 @@ struct Rows {
     cell = pairs.sample;
     if (view.has(sdk::Column::control)) {  // the network sees the untreated profile
       const Tensor control = sdk::index_of(view.control());
-      cell = torch::where(control >= 0, control, cell);
+      cell = cell.defined() ? torch::where(control >= 0, control, cell) : control;
+    }
+    if ((cell < 0).any().item<bool>()) {
+      throw sdk::Error(CDRZOO_E_DATA, "CSG2A needs the untreated profile of every row; at least one has none");
     }
     Tensor doses = torch::full({view.n_obs()}, kDose), times = torch::full({view.n_obs()}, kTime);
     if (view.has(sdk::Column::dose)) doses = torch::pow(10.0, sdk::borrow(view.dose()) + 4);  // log10 M -> 100 uM
