@@ -203,7 +203,7 @@ std::vector<GroupScore> score_part(const Part& part, const Predictions& p, const
 class ConditionScorer {
  public:
   ConditionScorer(std::vector<Part> test, const std::string& run_id, std::vector<ResultRow>& out)
-      : test_(std::move(test)), run_id_(run_id), out_(out), columns_(cell_columns(test_)) {
+      : test_(std::move(test)), run_id_(run_id), results_(out), columns_(cell_columns(test_)) {
     for (const Part& part : test_) require_same_truth(test_.front(), part);
     find_baseline();
     if (test_.empty()) return;
@@ -229,8 +229,8 @@ class ConditionScorer {
   [[nodiscard]] const std::vector<Part>& cells() const { return test_; }
 
   void score(const Part& part) {
-    frame_ = row_of(*part.record, run_id_);
-    frame_.coverage_rule = "as_reported";
+    results_.frame = row_of(*part.record, run_id_);
+    results_.frame.coverage_rule = "as_reported";
     std::int64_t rows = 0;
     std::int64_t predicted = 0;
     std::int64_t in_context = 0;
@@ -240,9 +240,10 @@ class ConditionScorer {
       predicted += part.table.n_predicted[i];
       in_context += part.table.in_context[i];
     }
-    emit("pooled", "coverage", rows > 0 ? static_cast<double>(predicted) / static_cast<double>(rows) : kNan, "", rows);
-    emit("condition", "reference_in_context", static_cast<double>(in_context), "",
-         static_cast<std::int64_t>(part.rows.size()));
+    results_.add("pooled", "coverage", rows > 0 ? static_cast<double>(predicted) / static_cast<double>(rows) : kNan, "",
+                 rows);
+    results_.add("condition", "reference_in_context", static_cast<double>(in_context), "",
+                 static_cast<std::int64_t>(part.rows.size()));
     score_validation(part);
 
     const Predictions own = as_reported(part);
@@ -253,14 +254,14 @@ class ConditionScorer {
     const bool nothing_missing = predicted == rows;
     std::vector<GroupScore> with_filled;
     if (complete) {
-      frame_.coverage_rule = "filled";
+      results_.frame.coverage_rule = "filled";
       with_filled = nothing_missing ? reported : score_part(part, full, columns_);
       emit_means(part, with_filled);
       emit_better(part, with_filled);
     }
     emit_conditions(part, complete ? with_filled : reported);
 
-    frame_.coverage_rule = "common";
+    results_.frame.coverage_rule = "common";
     std::vector<GroupScore> common = reported;
     for (std::size_t c = 0; c < common.size(); ++c) {
       if (!common_[c]) common[c] = GroupScore{};
@@ -302,19 +303,6 @@ class ConditionScorer {
     }
   }
 
-  void emit(const std::string& level, const std::string& metric, double value, const std::string& flags, std::int64_t n,
-            std::int64_t valid = 0, std::int64_t total = 0) {
-    ResultRow row = frame_;
-    row.level = level;
-    row.metric = metric;
-    row.value = value;
-    row.flags = flags;
-    row.n = n;
-    row.groups_valid = valid;
-    row.groups_total = total;
-    out_.push_back(std::move(row));
-  }
-
   void score_validation(const Part& part) {
     Part validation;
     validation.record = part.record;
@@ -322,16 +310,17 @@ class ConditionScorer {
     validation.rows = rows_of_part(part.table, "validation");
     if (validation.rows.empty()) return;
     for (const MacroMean& m : macro_means(score_part(validation, as_reported(validation), {}), {})) {
-      if (is_one_of(kValidation, m.metric)) emit("validation", m.metric, m.mean, m.flags, m.n, m.valid, m.total);
+      if (is_one_of(kValidation, m.metric))
+        results_.add("validation", m.metric, m.mean, m.flags, m.n, m.valid, m.total);
     }
   }
 
   void emit_macro(const std::string& level, const std::vector<GroupScore>& scores) {
     for (const MacroMean& m : macro_means(scores, {})) {
       // Of the truth alone: no coverage rule changes a ceiling.
-      if (is_ceiling(m.metric) && frame_.coverage_rule != "as_reported") continue;
-      emit(level, m.metric, m.mean, m.flags, m.n, m.valid, m.total);
-      if (!is_ceiling(m.metric)) emit(level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
+      if (is_ceiling(m.metric) && results_.frame.coverage_rule != "as_reported") continue;
+      results_.add(level, m.metric, m.mean, m.flags, m.n, m.valid, m.total);
+      if (!is_ceiling(m.metric)) results_.add(level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
     }
   }
 
@@ -351,7 +340,8 @@ class ConditionScorer {
   void emit_better(const Part& part, const std::vector<GroupScore>& scores) {
     if (baseline_scores_.empty() || &part == baseline_) return;
     for (const MacroMean& m : macro_means(scores, baseline_scores_)) {
-      if (!is_ceiling(m.metric)) emit("condition", m.metric + "_better", m.better, "", m.n, m.compared, m.total);
+      if (!is_ceiling(m.metric))
+        results_.add("condition", m.metric + "_better", m.better, "", m.n, m.compared, m.total);
     }
   }
 
@@ -362,19 +352,18 @@ class ConditionScorer {
       for (const MetricValue& m : scores[c].metrics) {
         if (!is_one_of(kPerCondition, m.name)) continue;
         const std::string both = m.flag + (m.flag.empty() || reference.empty() ? "" : ";") + reference;
-        emit("condition:" + part.table.name[i], m.name, m.value, both, scores[c].n);
+        results_.add("condition:" + part.table.name[i], m.name, m.value, both, scores[c].n);
       }
     }
   }
 
   std::vector<Part> test_;
   std::string run_id_;
-  std::vector<ResultRow>& out_;
+  ResultSink results_;
   std::vector<std::string> columns_;
   const Part* baseline_ = nullptr;
   std::vector<GroupScore> baseline_scores_;
   std::vector<bool> common_;
-  ResultRow frame_;
 };
 
 }  // namespace

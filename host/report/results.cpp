@@ -155,7 +155,7 @@ std::vector<T> take(const std::vector<T>& values, const std::vector<std::size_t>
 class FoldScorer {
  public:
   FoldScorer(FoldRows rows, std::vector<CellScores> cells, const std::string& run_id, std::vector<ResultRow>& out)
-      : rows_(std::move(rows)), cells_(std::move(cells)), run_id_(run_id), out_(out) {
+      : rows_(std::move(rows)), cells_(std::move(cells)), run_id_(run_id), results_(out) {
     if (cells_.empty()) return;
     task_ = cells_.front().record->task == "binary" ? Task::binary : Task::regression;
     find_baseline();
@@ -169,7 +169,7 @@ class FoldScorer {
   }
 
   void score(const CellScores& cell) {
-    frame_ = row_of(*cell.record, run_id_);
+    results_.frame = row_of(*cell.record, run_id_);
     std::vector<std::size_t> predicted;
     std::vector<std::size_t> common;
     std::vector<std::size_t> fillable;
@@ -182,33 +182,34 @@ class FoldScorer {
       if (std::isfinite(filled[i])) fillable.push_back(i);
     }
     const std::size_t all = cell.test.size();
-    frame_.coverage_rule = "as_reported";
-    emit("pooled", "coverage", all > 0 ? static_cast<double>(predicted.size()) / static_cast<double>(all) : kNan, "",
-         static_cast<std::int64_t>(all));
+    results_.frame.coverage_rule = "as_reported";
+    results_.add("pooled", "coverage",
+                 all > 0 ? static_cast<double>(predicted.size()) / static_cast<double>(all) : kNan, "",
+                 static_cast<std::int64_t>(all));
     if (cell.without_truth > 0) {
-      emit("pooled", "rows_without_truth", static_cast<double>(cell.without_truth), "", cell.without_truth);
+      results_.add("pooled", "rows_without_truth", static_cast<double>(cell.without_truth), "", cell.without_truth);
     }
     if (task_ == Task::binary) {
-      emit("validation", "threshold", cell.threshold, std::isnan(cell.threshold) ? "no_positive_validation_row" : "",
-           size_of(cell.validation_truth));
+      results_.add("validation", "threshold", cell.threshold,
+                   std::isnan(cell.threshold) ? "no_positive_validation_row" : "", size_of(cell.validation_truth));
     }
     score_validation(cell);
-    const std::size_t begin = out_.size();
+    const std::size_t begin = results_.rows().size();
     score_rows(cell, cell.test, predicted, false);
-    const std::size_t end = out_.size();
+    const std::size_t end = results_.rows().size();
     // Where rows stay without any value the filled score would be a score on a selection: it is left out.
     if (fillable.size() == all) {
-      frame_.coverage_rule = "filled";
+      results_.frame.coverage_rule = "filled";
       score_rows(cell, filled, fillable, true);
     }
-    frame_.coverage_rule = "common";
+    results_.frame.coverage_rule = "common";
     if (common.size() < predicted.size()) {
       score_rows(cell, cell.test, common, false);
     } else {  // the same rows and predictions: the same values
       for (std::size_t i = begin; i < end; ++i) {
-        ResultRow row = out_[i];
+        ResultRow row = results_.rows()[i];
         row.coverage_rule = "common";
-        out_.push_back(std::move(row));
+        results_.rows().push_back(std::move(row));
       }
     }
   }
@@ -238,19 +239,6 @@ class FoldScorer {
     }
   }
 
-  void emit(const std::string& level, const std::string& metric, double value, const std::string& flags, std::int64_t n,
-            std::int64_t valid = 0, std::int64_t total = 0) {
-    ResultRow row = frame_;
-    row.level = level;
-    row.metric = metric;
-    row.value = value;
-    row.flags = flags;
-    row.n = n;
-    row.groups_valid = valid;
-    row.groups_total = total;
-    out_.push_back(std::move(row));
-  }
-
   void score_validation(const CellScores& cell) {
     const std::int64_t n = size_of(cell.validation_truth);
     const std::vector<MetricValue> metrics =
@@ -259,7 +247,7 @@ class FoldScorer {
             : regression_metrics(cell.validation_truth, cell.validation_prediction, kNan);
     for (const MetricValue& m : metrics) {
       const bool selection = m.name == "rmse" || m.name == "pearson" || m.name == "auroc" || m.name == "auprc";
-      if (selection) emit("validation", m.name, m.value, m.flag, n);
+      if (selection) results_.add("validation", m.name, m.value, m.flag, n);
     }
   }
 
@@ -275,7 +263,7 @@ class FoldScorer {
         cell.record->card.is_object() && bool_of(cell.record->card.value("traits", nlohmann::json()), "probabilities");
     const std::vector<MetricValue> pooled =
         task_ == Task::binary ? binary_metrics(truth, own, options) : regression_metrics(truth, own, train_mean_);
-    for (const MetricValue& m : pooled) emit("pooled", m.name, m.value, m.flag, n);
+    for (const MetricValue& m : pooled) results_.add("pooled", m.name, m.value, m.flag, n);
 
     std::vector<double> base;
     if (baseline_ != nullptr) base = take(baseline_->test, rows);
@@ -303,21 +291,23 @@ class FoldScorer {
                              const std::vector<double>& own, const std::vector<double>& base) {
     const std::int64_t n = size_of(truth);
     if (task_ == Task::regression) {
-      for (const MetricValue& m : residual_metrics(truth, own, base)) emit("pooled", m.name, m.value, m.flag, n);
+      for (const MetricValue& m : residual_metrics(truth, own, base))
+        results_.add("pooled", m.name, m.value, m.flag, n);
       const double base_rmse = metric_value(regression_metrics(truth, base, kNan), "rmse");
-      emit("pooled", "rmse_skill", rmse_skill(metric_value(pooled, "rmse"), base_rmse), "", n);
+      results_.add("pooled", "rmse_skill", rmse_skill(metric_value(pooled, "rmse"), base_rmse), "", n);
     } else {
-      emit("pooled", "auprc_skill", auprc_skill(metric_value(pooled, "auprc"), average_precision(truth, base)), "", n);
+      results_.add("pooled", "auprc_skill", auprc_skill(metric_value(pooled, "auprc"), average_precision(truth, base)),
+                   "", n);
     }
   }
 
   void emit_macro(const Axis& axis, const std::vector<GroupScore>& groups, const std::vector<GroupScore>& base_groups,
                   bool detail) {
     for (const MacroMean& m : macro_means(groups, base_groups)) {
-      emit(axis.level, m.metric, m.mean, m.flags, m.n, m.valid, m.total);
+      results_.add(axis.level, m.metric, m.mean, m.flags, m.n, m.valid, m.total);
       if (!detail) continue;
-      emit(axis.level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
-      if (!base_groups.empty()) emit(axis.level, m.metric + "_better", m.better, "", m.n, m.compared, m.total);
+      results_.add(axis.level, m.metric + "_median", m.median, m.flags, m.n, m.valid, m.total);
+      if (!base_groups.empty()) results_.add(axis.level, m.metric + "_better", m.better, "", m.n, m.compared, m.total);
     }
     if (!detail || axis.level != "per_drug") return;
     const std::string metric = task_ == Task::binary ? "auroc" : "pearson";
@@ -326,7 +316,7 @@ class FoldScorer {
         if (m.name != metric) continue;
         const std::string flag = groups[g].large_enough ? "" : "small_group";
         const std::string both = m.flag.empty() || flag.empty() ? m.flag + flag : m.flag + ";" + flag;
-        emit(axis.level + ":" + axis.names[g], m.name, m.value, both, groups[g].n);
+        results_.add(axis.level + ":" + axis.names[g], m.name, m.value, both, groups[g].n);
       }
     }
   }
@@ -343,19 +333,18 @@ class FoldScorer {
         score_groups(Task::regression, left, explained, code, static_cast<std::int32_t>(axis.names.size()), {});
     for (const MacroMean& m : macro_means(groups, {})) {
       const bool kept = m.metric == "r2" || m.metric == "pearson" || m.metric == "spearman";
-      if (kept) emit(axis.level, m.metric + "_res", m.mean, m.flags, m.n, m.valid, m.total);
+      if (kept) results_.add(axis.level, m.metric + "_res", m.mean, m.flags, m.n, m.valid, m.total);
     }
   }
 
   FoldRows rows_;
   std::vector<CellScores> cells_;
   std::string run_id_;
-  std::vector<ResultRow>& out_;
+  ResultSink results_;
   Task task_ = Task::regression;
   const CellScores* baseline_ = nullptr;
   double train_mean_ = kNan;
   std::vector<bool> common_;
-  ResultRow frame_;
 };
 
 }  // namespace
@@ -380,6 +369,19 @@ ResultRow row_of(const Record& record, const std::string& run_id) {
   row.seconds = number_of(record.timing, "total_s", kNan);
   row.key = record.key;
   return row;
+}
+
+void ResultSink::add(const std::string& level, const std::string& metric, double value, const std::string& flags,
+                     std::int64_t n, std::int64_t valid, std::int64_t total) {
+  ResultRow row = frame;
+  row.level = level;
+  row.metric = metric;
+  row.value = value;
+  row.flags = flags;
+  row.n = n;
+  row.groups_valid = valid;
+  row.groups_total = total;
+  out_.push_back(std::move(row));
 }
 
 ResultRow failure_row(const Record& record, const std::string& run_id) {

@@ -308,6 +308,8 @@ TEST_CASE("The prior counts each edge among the genes once, and the order of gen
   CHECK(csg2a::read_prior("a\tb\tscore\nC\tD\t.9\n", genes).row_sums == std::vector<float>{1, 1, 2, 2});
   CHECK_THROWS_WITH(csg2a::read_prior("source,target\nA\n", genes), test::contains("line 2"));
   CHECK_THROWS_WITH(csg2a::read_prior("source\n", genes), test::contains("two columns"));
+  CHECK_THROWS_WITH(csg2a::read_prior("source,target\nX,Y\nA,A\n", genes),
+                    test::contains("no line joins two of the 4"));
   CHECK(csg2a::sha256("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   CHECK(csg2a::sha256(std::string(119, 'a')) == "31eba51c313a5c08226adf18d4a359cfdfd8d2e816b13f4af952f7ea6584dcfb");
   CHECK(csg2a::order_of({"A", "B"}) != csg2a::order_of({"B", "A"}));

@@ -120,6 +120,11 @@ Prior read_prior(std::string_view text, const Genes& genes) {
       edges.insert(std::minmax(a->second, b->second));
     }
   }
+  // Symbols of another naming would silently leave the identity.
+  if (edges.empty()) {
+    throw std::runtime_error("no line joins two of the " + std::to_string(genes.size()) + " genes of the data; " +
+                             std::to_string(prior.elsewhere) + " lines name other genes");
+  }
   prior.edges = static_cast<std::int64_t>(edges.size());
   prior.row_sums.assign(genes.size(), 1.0F);  // csg2a.md 2.3: the identity
   for (const auto& [a, b] : edges) {
