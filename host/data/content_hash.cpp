@@ -25,20 +25,13 @@ class Items {
   void numbers(const std::string& name, const char* type, const std::vector<std::int64_t>& shape, const T* values,
                std::uint64_t count) {
     head(name, type, shape);
-    if constexpr (std::is_floating_point_v<T>) {
-      // Missing is missing, whichever of the many NaNs a program wrote.
-      std::vector<T> piece;
-      constexpr std::uint64_t kPiece = 65536;
-      for (std::uint64_t begin = 0; begin < count; begin += kPiece) {
-        piece.assign(values + begin, values + begin + std::min(kPiece, count - begin));
-        for (auto& x : piece) {
-          if (std::isnan(x)) x = std::numeric_limits<T>::quiet_NaN();
-        }
-        sha_.update(piece.data(), piece.size() * sizeof(T));
-      }
-    } else {
-      sha_.update(values, count * sizeof(T));
-    }
+    add(values, count);
+  }
+  /// The same whether the rows are stored dense or sparse.
+  void rows(const std::string& name, const RowMatrix& matrix) {
+    head(name, "float32", {matrix.rows, matrix.cols});
+    std::vector<float> scratch;
+    for (std::int64_t i = 0; i < matrix.rows; ++i) add(matrix.row(i, scratch), static_cast<std::uint64_t>(matrix.cols));
   }
   template <typename T>
   void column(const std::string& name, const char* type, ArrayView<T> values) {
@@ -70,6 +63,24 @@ class Items {
   [[nodiscard]] std::string hex() { return sha_.hex(); }
 
  private:
+  template <typename T>
+  void add(const T* values, std::uint64_t count) {
+    if constexpr (std::is_floating_point_v<T>) {
+      // Missing is missing, whichever of the many NaNs a program wrote.
+      std::vector<T> piece;
+      constexpr std::uint64_t kPiece = 65536;
+      for (std::uint64_t begin = 0; begin < count; begin += kPiece) {
+        piece.assign(values + begin, values + begin + std::min(kPiece, count - begin));
+        for (auto& x : piece) {
+          if (std::isnan(x)) x = std::numeric_limits<T>::quiet_NaN();
+        }
+        sha_.update(piece.data(), piece.size() * sizeof(T));
+      }
+    } else {
+      sha_.update(values, count * sizeof(T));
+    }
+  }
+
   void head(const std::string& name, const char* type, const std::vector<std::int64_t>& shape) {
     std::string line = name + "\t" + type;
     for (const auto extent : shape) line += "\t" + std::to_string(extent);
@@ -111,7 +122,7 @@ std::string content_hash(const Dataset& d) {
   if (!d.perturbations) return items.hex();
   const auto& p = *d.perturbations;
   const auto size = [](const auto& matrix) { return static_cast<std::uint64_t>(matrix.rows * matrix.cols); };
-  items.numbers("/perturbations/profile", "float32", {p.profile.rows, p.profile.cols}, p.profile.data, size(p.profile));
+  items.rows("/perturbations/profile", p.profile);
   items.column("/perturbations/control", "int32", p.control);
   items.column("/perturbations/drug", "int32", p.drug);
   items.column("/perturbations/drug_b", "int32", p.drug_b);

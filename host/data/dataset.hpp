@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/array_view.hpp"
+#include "base/row_matrix.hpp"
 #include "data/fitted_step.hpp"
 
 namespace cdrzoo {
@@ -75,7 +76,7 @@ class Dataset {
   /// Perturbation profiles: treated expression of a context (cell line, patient, ...) with its control. Rows of one
   /// context, perturbation, dose and time are replicates of one condition; files of our writer keep them together.
   struct Perturbations {
-    MatrixView<float> profile;        ///< [n, genes], treated
+    RowMatrix profile;                ///< [n, genes], treated
     ArrayView<std::int32_t> control;  ///< index into samples: the untreated profile is its expression row
     ArrayView<std::int32_t> drug;
     ArrayView<std::int32_t> drug_b;  ///< -1 = single

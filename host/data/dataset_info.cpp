@@ -483,10 +483,11 @@ void check_perturbations(const Dataset& d, Findings& findings) {
   for (std::int64_t c = 0; c < p.deg.rows; ++c) {
     const std::int64_t row = first_row[static_cast<std::size_t>(c)];
     const float* control = d.expression().row(p.control[static_cast<std::size_t>(row)]);
+    std::vector<float> scratch;
     for (std::int64_t j = 0; j < p.deg.cols; ++j) {
       const std::int32_t gene = p.deg.row(c)[j];
       if (gene < 0) break;
-      if (!std::isnan(control[gene]) || !std::isnan(p.profile.row(row)[gene])) continue;
+      if (!std::isnan(control[gene]) || !std::isnan(p.profile.row(row, scratch)[gene])) continue;
       findings.errors.push_back("the DEG list of condition " + std::to_string(c) + " holds gene " + d.genes[at(gene)] +
                                 ", which has no value there");
       break;
@@ -506,8 +507,10 @@ Findings validate_dataset(const std::filesystem::path& path) {
     if (d.perturbations) {
       const auto& p = d.perturbations->profile;
       // The profile's flag is in the file only; what matters to readers is that it has no infinities.
-      const auto count = static_cast<std::uint64_t>(p.rows) * static_cast<std::uint64_t>(p.cols);
-      check_matrix(p.data, count, any_nan(p.data, count), "perturbations/profile", findings);
+      const float* values = p.is_sparse() ? p.sparse().value.data() : p.dense().data;
+      const auto count = p.is_sparse() ? static_cast<std::uint64_t>(p.sparse().value.size())
+                                       : static_cast<std::uint64_t>(p.rows) * static_cast<std::uint64_t>(p.cols);
+      check_matrix(values, count, any_nan(values, count), "perturbations/profile", findings);
       check_perturbations(d, findings);
     }
     std::vector<std::int64_t> records(d.drugs.id.size(), 0);

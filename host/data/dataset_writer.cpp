@@ -302,7 +302,9 @@ DatasetContent content_of(const Dataset& dataset) {
     c.deg.assign(p.deg.data, p.deg.data + p.deg.rows * p.deg.cols);
     c.deg_genes = p.deg.cols;
     c.deg_rule = p.deg_rule;
-    c.perturbation_profile.assign(p.profile.data, p.profile.data + p.profile.rows * p.profile.cols);
+    c.perturbation_profile.resize(static_cast<std::size_t>(p.profile.rows * p.profile.cols));
+    for (std::int64_t i = 0; i < p.profile.rows; ++i)
+      p.profile.copy_row(i, c.perturbation_profile.data() + i * p.profile.cols);
   }
   return c;
 }

@@ -198,6 +198,14 @@ bool any_nan(const float* data, std::uint64_t count) {
   return std::any_of(data, data + count, [](float x) { return std::isnan(x); });
 }
 
+bool any_nan(const RowMatrix& matrix, std::int64_t row) {
+  if (!matrix.is_sparse()) return any_nan(matrix.dense().row(row), static_cast<std::uint64_t>(matrix.cols));
+  const auto& sparse = matrix.sparse();
+  const auto begin = sparse.begin[static_cast<std::size_t>(row)];
+  const auto end = sparse.begin[static_cast<std::size_t>(row) + 1];
+  return any_nan(sparse.value.data() + begin, static_cast<std::uint64_t>(end - begin));
+}
+
 FeatureBlock BlockContent::view() const {
   FeatureBlock out;
   out.name = name;
@@ -230,18 +238,23 @@ void write_header(Hdf5Writer& writer, const std::string& group, const FeatureBlo
 
 }  // namespace
 
-void append_rows(Hdf5Writer::Rows& to, MatrixView<float> matrix, const std::vector<std::int32_t>& rows) {
+void append_rows(Hdf5Writer::Rows& to, const RowMatrix& matrix, const std::vector<std::int32_t>& rows) {
   const auto row_bytes = static_cast<std::uint64_t>(matrix.cols) * sizeof(float);
+  std::vector<float> scratch;
   for (std::size_t i = 0; i < rows.size();) {
+    if (matrix.is_sparse()) {
+      to.append(matrix.row(rows[i++], scratch), row_bytes);
+      continue;
+    }
     std::size_t end = i + 1;
     while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
-    to.append(matrix.row(rows[i]), (end - i) * row_bytes);
+    to.append(matrix.dense().row(rows[i]), (end - i) * row_bytes);
     i = end;
   }
 }
 
 void write_extended_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block,
-                          MatrixView<float> matrix, const std::vector<std::int32_t>& rows) {
+                          const RowMatrix& matrix, const std::vector<std::int32_t>& rows) {
   if (block.kind != CDRZOO_BLOCK_DENSE || block.parts.at(0).dtype != CDRZOO_F32 || block.width != matrix.cols)
     throw std::logic_error("write_extended_block: block " + block.name + " is not dense float32 of the matrix's width");
   write_header(writer, group, block);
@@ -250,9 +263,8 @@ void write_extended_block(Hdf5Writer& writer, const std::string& group, const Fe
   auto values = writer.create(path, Hdf5Type::f32, {block.rows + static_cast<std::int64_t>(rows.size()), block.width});
   values.append(part.data, part.bytes);
   append_rows(values, matrix, rows);
-  const bool has_nan = part.has_nan || std::any_of(rows.begin(), rows.end(), [&](auto row) {
-                         return any_nan(matrix.row(row), static_cast<std::uint64_t>(matrix.cols));
-                       });
+  const bool has_nan =
+      part.has_nan || std::any_of(rows.begin(), rows.end(), [&](auto row) { return any_nan(matrix, row); });
   writer.attribute(path, "has_nan", std::int64_t{has_nan ? 1 : 0});
   if (!block.feature_names.empty()) writer.strings(group + "/feature_names", block.feature_names);
 }

@@ -61,11 +61,12 @@ struct BlockContent {
 /// Writes the block as group \p group, with the attributes kind, width, space and has_nan per float part.
 void write_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block);
 
-/// Appends \p rows of \p matrix, those that follow each other together: what is mapped is not gathered in memory first.
-void append_rows(Hdf5Writer::Rows& to, MatrixView<float> matrix, const std::vector<std::int32_t>& rows);
+/// Appends \p rows of \p matrix, dense, those that follow each other together: what is mapped is not gathered in memory
+/// first.
+void append_rows(Hdf5Writer::Rows& to, const RowMatrix& matrix, const std::vector<std::int32_t>& rows);
 /// As write_block, for a dense block of floats whose rows are the rows of \p block followed by \p rows of \p matrix.
 void write_extended_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block,
-                          MatrixView<float> matrix, const std::vector<std::int32_t>& rows);
+                          const RowMatrix& matrix, const std::vector<std::int32_t>& rows);
 
 /// Reads and checks a block of \p rows rows: every part that its kind needs, shapes that agree, indices in range.
 /// Matrices of features are not touched, index arrays are. The pointers live as long as file.storage().
@@ -75,5 +76,7 @@ void write_extended_block(Hdf5Writer& writer, const std::string& group, const Fe
 
 /// Is any element of these a NaN?
 [[nodiscard]] bool any_nan(const float* data, std::uint64_t count);
+/// ... of row \p row?
+[[nodiscard]] bool any_nan(const RowMatrix& matrix, std::int64_t row);
 
 }  // namespace cdrzoo

@@ -103,8 +103,9 @@ void write_profiles(const Dataset& dataset, const fs::path& path) {
     return std::vector<std::decay_t<decltype(view[0])>>(view.begin(), view.end());
   };
   std::vector<std::string> ids, controls;
+  std::vector<float> scratch;
   for (std::int64_t i = 0; i < p.profile.rows; ++i) {
-    file.row(p.profile.data + i * p.profile.cols, p.profile.cols);
+    file.row(p.profile.row(i, scratch), p.profile.cols);
     ids.push_back(std::to_string(i));
     controls.push_back(dataset.samples.id[static_cast<std::size_t>(p.control[static_cast<std::size_t>(i)])]);
   }

@@ -94,11 +94,12 @@ void write_gene_lists(const Dataset& dataset, const fs::path& file) {
 }
 
 void write_matrix(const Dataset& dataset, const std::string& id, const std::vector<std::string>& names,
-                  const std::vector<const float*>& rows, const fs::path& file) {
+                  const RowMatrix& values, const std::vector<std::int64_t>& rows, const fs::path& file) {
   RowFile out(file);
+  std::vector<float> scratch;
   out.field(id).fields(dataset.genes).end_row();
   for (std::size_t i = 0; i < names.size(); ++i) {
-    out.field(names[i]).numbers(rows[i], static_cast<std::int64_t>(dataset.genes.size())).end_row();
+    out.field(names[i]).numbers(values.row(rows[i], scratch), values.cols).end_row();
   }
   out.close();
 }
@@ -109,12 +110,8 @@ void write_expression(const Dataset& dataset, const std::string& id, const std::
                       const fs::path& file) {
   const auto expression = dataset.expression();
   std::vector<std::string> names;
-  std::vector<const float*> rows;
-  for (const auto i : samples) {
-    names.push_back(dataset.samples.id[i]);
-    rows.push_back(expression.data + static_cast<std::int64_t>(i) * expression.cols);
-  }
-  write_matrix(dataset, id, names, rows, file);
+  for (const auto i : samples) names.push_back(dataset.samples.id[i]);
+  write_matrix(dataset, id, names, expression, {samples.begin(), samples.end()}, file);
 }
 
 void write_csv_layout(const Dataset& dataset, const fs::path& folder, Sentences& said) {
@@ -134,12 +131,12 @@ void write_csv_layout(const Dataset& dataset, const fs::path& folder, Sentences&
     files.profile_id = id_column(dataset, "profile");
     const auto& profile = dataset.perturbations->profile;
     std::vector<std::string> names;
-    std::vector<const float*> rows;
+    std::vector<std::int64_t> rows;
     for (std::int64_t i = 0; i < profile.rows; ++i) {
       names.push_back(std::to_string(i));
-      rows.push_back(profile.data + i * profile.cols);
+      rows.push_back(i);
     }
-    write_matrix(dataset, files.profile_id, names, rows, folder / files.profiles);
+    write_matrix(dataset, files.profile_id, names, profile, rows, folder / files.profiles);
     said.push_back(files.profiles + ": " + counted(names.size(), "profile", "profiles"));
   }
   write_recipe(dataset, files, folder, said);

@@ -196,6 +196,16 @@ bool same_matrix(const MatrixView<T>& a, const MatrixView<T>& b) {
   return a.rows == b.rows && a.cols == b.cols && same_array(flat(a), flat(b));
 }
 
+bool same_matrix(const RowMatrix& a, const RowMatrix& b) {
+  if (a.rows != b.rows || a.cols != b.cols) return false;
+  std::vector<float> scratch_a, scratch_b;
+  const auto width = static_cast<std::size_t>(a.cols);
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    if (!same_array<float>({a.row(i, scratch_a), width}, {b.row(i, scratch_b), width})) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string first_difference(const Dataset& a, const Dataset& b) {

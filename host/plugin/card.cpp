@@ -411,6 +411,7 @@ Card Card::parse(const std::string& text, const std::string& where) {
   const auto* traits_json = reader.find("traits");
   Reader traits(traits_json == nullptr ? none : *traits_json, where + ", \"traits\"");
   card.accepts_missing = traits.flag("accepts_missing", false);
+  card.accepts_sparse_targets = traits.flag("accepts_sparse_targets", false);
   card.transductive = traits.flag("transductive", false);
   card.determinism = traits.choice("determinism", "bitwise", {"bitwise", "statistical", "none"});
   card.stochastic = traits.flag("stochastic", false);

@@ -49,6 +49,7 @@ struct Card {
   std::string unlabelled_target = "no";  ///< no | optional | required
   bool feature_names = false;
   bool accepts_missing = false;  ///< NaN in dense blocks is handled; otherwise the host imputes with training means
+  bool accepts_sparse_targets = false;  ///< reads targets as CSR rows (View::target_rows of the SDK); otherwise dense
   bool transductive = false;
   std::string determinism = "bitwise";  ///< bitwise | statistical | none
   bool stochastic = false;              ///< another seed gives another model

@@ -52,7 +52,7 @@ struct EntitiesContent {
   std::string hash;            ///< identifies the content
   /// Task expression: rows of `profiles` that follow the samples as further ones. "expression" is what was measured,
   /// categories are unknown.
-  MatrixView<float> profiles;
+  RowMatrix profiles;
   std::vector<std::int32_t> profile_rows;
 };
 /// Writes <folder>/entities-<hash>.h5 unless it is there, by one rename. Returns its path.

@@ -140,7 +140,7 @@ class Collector {
     std::int32_t references = 0;
     std::int32_t in_context = 0;
     for (const std::size_t i : positions) {
-      truth.add(p_.profile.row(part.row[i]));
+      truth.add(p_.profile.row(part.row[i], scratch_));
       if (part.status[i] == 0) {
         prediction.add(part.prediction.row(static_cast<std::int64_t>(i)));
         ++predicted;
@@ -177,7 +177,7 @@ class Collector {
     std::vector<float> true_cells;
     std::vector<float> predicted_cells;
     for (const std::size_t i : positions) {
-      const float* truth = p_.profile.row(part.row[i]);
+      const float* truth = p_.profile.row(part.row[i], scratch_);
       true_cells.insert(true_cells.end(), truth, truth + table_.genes);
       if (part.status[i] != 0) continue;
       const float* prediction = part.prediction.row(static_cast<std::int64_t>(i));
@@ -240,12 +240,13 @@ class Collector {
   /// the change of these against the control of their own context.
   [[nodiscard]] std::vector<double> training_mean(std::int32_t context, bool of_change) const {
     RunningMean mean(table_.genes);
+    std::vector<float> scratch;
     for (const auto& [trained, conditions] : train_of_context_) {
       if (context != kAllContexts && trained != context) continue;
       const std::vector<double> control = control_mean(trained);
       for (const auto& [condition, rows] : conditions) {
         RunningMean own(table_.genes);
-        for (const std::int32_t row : rows) own.add(p_.profile.row(row));
+        for (const std::int32_t row : rows) own.add(p_.profile.row(row, scratch));
         std::vector<double> profile = own.take();
         for (std::size_t g = 0; of_change && g < profile.size(); ++g) profile[g] -= control[g];
         mean.add(profile.data());
@@ -295,6 +296,7 @@ class Collector {
   const Dataset& dataset_;
   const Dataset::Perturbations& p_;
   ConditionTable table_;
+  std::vector<float> scratch_;  // a profile of a sparse data set
   std::map<std::int32_t, std::map<std::int32_t, std::vector<std::int32_t>>> train_of_context_;  // condition -> rows
   std::map<std::int32_t, std::set<std::int32_t>> controls_of_context_;
   std::set<std::int32_t> trained_alone_;

@@ -78,7 +78,7 @@ void write_targets(const std::filesystem::path& path, const Dataset& dataset, co
   const auto& profile = dataset.perturbations->profile;
   const auto genes = static_cast<std::size_t>(profile.cols);
   const bool missing =
-      std::any_of(fold.shown.begin(), fold.shown.end(), [&](auto row) { return any_nan(profile.row(row), genes); });
+      std::any_of(fold.shown.begin(), fold.shown.end(), [&](auto row) { return any_nan(profile, row); });
   Hdf5Writer file(path);
   file.attribute("/", "format", bundle::kTargetsFormat);
   file.attribute("/", "version", bundle::kVersion);
@@ -91,9 +91,11 @@ void write_targets(const std::filesystem::path& path, const Dataset& dataset, co
     auto mask = file.create("/target_mask", Hdf5Type::u8, shape);
     std::vector<float> values(genes);
     std::vector<std::uint8_t> observed(genes);
+    std::vector<float> scratch;
     for (const auto row : fold.shown) {
+      const float* stored = profile.row(row, scratch);
       for (std::size_t g = 0; g < genes; ++g) {
-        const float value = profile.row(row)[g];
+        const float value = stored[g];
         observed[g] = std::isnan(value) ? 0 : 1;
         values[g] = std::isnan(value) ? 0.0F : value;
       }
@@ -191,7 +193,7 @@ ProfileDemands profile_demands(const Dataset& dataset, const Split& split) {
     demands.doubles += p.drug_b[r] >= 0 ? 1 : 0;
     auto& known = control[static_cast<std::size_t>(p.control[r])];
     if (known < 0) known = any_nan(expression.row(p.control[r]), genes) ? 1 : 0;
-    demands.missing += known == 1 || any_nan(p.profile.row(static_cast<std::int64_t>(r)), genes) ? 1 : 0;
+    demands.missing += known == 1 || any_nan(p.profile, static_cast<std::int64_t>(r)) ? 1 : 0;
   }
   return demands;
 }

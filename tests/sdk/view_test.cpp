@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cdrzoo/plugin.hpp>
 
+#include <cstddef>
 #include <cstring>
 #include <deque>
 
@@ -314,4 +315,50 @@ TEST_CASE("a problem owns what it says", "[view]") {
   CHECK(problem.block(sdk::Axis::sample, "expression").width == 3);
   CHECK(problem.find(sdk::Axis::drug, "expression") == nullptr);
   CHECK_THROWS_WITH(problem.block(sdk::Axis::drug, "graph"), contains("the data have no drug block \"graph\""));
+}
+
+TEST_CASE("targets are read by rows whether they are stored dense or sparse", "[view]") {
+  test::View c_view(table());
+  const sdk::TargetRows dense = sdk::View(c_view.get()).target_rows();
+  REQUIRE((dense.rows() == 4 && dense.cols() == 2 && !dense.is_sparse()));
+
+  std::vector<std::int64_t> begin = {0};
+  std::vector<std::int32_t> column;
+  std::vector<float> value;
+  std::vector<float> row(2);
+  for (std::int64_t i = 0; i < 4; ++i) {
+    dense.copy_row(i, row.data());
+    for (std::int32_t j = 0; j < 2; ++j) {
+      if (row[static_cast<std::size_t>(j)] == 0) continue;
+      column.push_back(j);
+      value.push_back(row[static_cast<std::size_t>(j)]);
+    }
+    begin.push_back(static_cast<std::int64_t>(column.size()));
+  }
+  Parts block(CDRZOO_BLOCK_CSR, "", 4, 2);
+  block.add(CDRZOO_PART_ROWPTR, array_of(begin))
+      .add(CDRZOO_PART_COLIDX, array_of(column))
+      .add(CDRZOO_PART_VALUES, array_of(value));
+  cdrzoo_view with_sparse = *c_view.get();
+  with_sparse.target = {};
+  with_sparse.target_sparse = {&block.block, 1, sizeof(cdrzoo_block), 0};
+  const sdk::View view(&with_sparse);
+  const sdk::TargetRows sparse = view.target_rows();
+  REQUIRE((sparse.rows() == 4 && sparse.cols() == 2 && sparse.is_sparse()));
+  for (std::int64_t i = 0; i < 4; ++i) {
+    std::vector<float> expected(2), read(2, -1);
+    dense.copy_row(i, expected.data());
+    sparse.copy_row(i, read.data());
+    CHECK(read == expected);
+  }
+  // A plugin that does not know of sparse targets must not take the absent dense ones for labels.
+  CHECK_THROWS_WITH(view.target(), "the targets are sparse: read them by target_rows()");
+  block.block.rows = 3;
+  CHECK_THROWS_AS(view.target_rows(), sdk::Error);
+
+  // A host of before minor 2.
+  cdrzoo_view older = *c_view.get();
+  older.size = static_cast<std::uint32_t>(offsetof(cdrzoo_view, target_sparse));
+  older.target_sparse = {&block.block, 1, sizeof(cdrzoo_block), 0};
+  CHECK_FALSE(sdk::View(&older).has_sparse_target());
 }

@@ -96,7 +96,7 @@ class TinyPerturbations {
     replicates_.assign(n, 1);
     profile_.assign(n, 0.0F);
     Dataset::Perturbations p;
-    p.profile = {profile_.data(), static_cast<std::int64_t>(n), 1};
+    p.profile = MatrixView<float>{profile_.data(), static_cast<std::int64_t>(n), 1};
     p.control = control_;
     p.drug = drug_;
     p.drug_b = drug_b_;

@@ -27,7 +27,7 @@ extern "C" {
 /* The epoch is part of the entry symbol's name; another epoch is another world. Epoch 0 is a draft: it freezes as 1
  * when a plain C plugin, a LibTorch plugin and a plugin without either have lived on it. */
 #define CDRZOO_ABI_EPOCH 0u
-#define CDRZOO_ABI_MINOR 1u /* grows by one with each append-only change */
+#define CDRZOO_ABI_MINOR 2u /* grows by one with each append-only change */
 
 /* First byte after field f of struct T. */
 #define CDRZOO_FIELD_END(T, f) (offsetof(T, f) + sizeof(((T*)0)->f))
@@ -196,6 +196,10 @@ typedef struct cdrzoo_view {
   cdrzoo_span columns;      /* of cdrzoo_column */
   cdrzoo_array target;      /* f32 [n_obs, n_targets]; data == NULL and shape 0 where labels are withheld */
   cdrzoo_array target_mask; /* u8 [n_obs, n_targets], 1 = observed; empty = all observed */
+  /* Since minor 2. Of cdrzoo_block, none or one: the target as a CSR block [n_obs, n_targets], all observed, columns of a
+   * row ascending. Where there is one, `target` is withheld (data == NULL) though the view is labelled. Only plugins whose
+   * card says accepts_sparse_targets get one. */
+  cdrzoo_span target_sparse;
 } cdrzoo_view;
 #define CDRZOO_VIEW_LABELLED 1u
 

@@ -573,6 +573,33 @@ class Entities {
   const cdrzoo_entities* entities_;
 };
 
+/// The targets of a view by rows, whether they are stored dense or sparse: a sparse row becomes dense when it is asked
+/// for.
+class TargetRows {
+ public:
+  explicit TargetRows(Matrix<const float> dense) : dense_(dense) {}
+  explicit TargetRows(const CsrBlock& sparse) : sparse_(sparse) {}
+
+  [[nodiscard]] std::int64_t rows() const { return sparse_ ? sparse_->rows() : dense_.rows(); }
+  [[nodiscard]] std::int64_t cols() const { return sparse_ ? sparse_->width() : dense_.cols(); }
+  [[nodiscard]] bool is_sparse() const { return sparse_.has_value(); }
+  /// \param out [cols()]
+  void copy_row(std::int64_t i, float* out) const {
+    if (!sparse_) {
+      const auto values = dense_.row(i);
+      std::copy(values.begin(), values.end(), out);
+      return;
+    }
+    std::fill_n(out, cols(), 0.0F);
+    const CsrBlock::Row row = sparse_->row(i);
+    for (std::int64_t k = 0; k < row.columns.size(); ++k) out[row.columns[k]] = row.values[k];
+  }
+
+ private:
+  Matrix<const float> dense_;
+  std::optional<CsrBlock> sparse_;
+};
+
 /// A set of observations over entity tables.
 class View {
  public:
@@ -618,10 +645,26 @@ class View {
   }
 
   [[nodiscard]] bool labelled() const { return (view_->flags & CDRZOO_VIEW_LABELLED) != 0; }
-  /// [n_obs, n_targets]. \throws Error(E_ARGUMENT) where labels are withheld.
+  /// [n_obs, n_targets]. \throws Error(E_ARGUMENT) where labels are withheld, or sparse: only plugins whose card says
+  /// accepts_sparse_targets get those, and read them by target_rows().
   [[nodiscard]] Matrix<const float> target() const {
     if (!labelled()) throw Error(CDRZOO_E_ARGUMENT, "the view has no labels");
+    if (has_sparse_target()) throw Error(CDRZOO_E_ARGUMENT, "the targets are sparse: read them by target_rows()");
     return detail::matrix_of<float>(view_->target, "the target", n_obs());
+  }
+  [[nodiscard]] bool has_sparse_target() const {
+    return CDRZOO_HAS(view_, cdrzoo_view, target_sparse) && view_->target_sparse.count > 0;
+  }
+  /// [n_obs, n_targets], stored either way. \throws Error(E_ARGUMENT) where labels are withheld.
+  [[nodiscard]] TargetRows target_rows() const {
+    if (!labelled() || !has_sparse_target()) return TargetRows(target());
+    const cdrzoo_block* block = CDRZOO_AT(view_->target_sparse, cdrzoo_block, 0);
+    const CsrBlock sparse(detail::require(block, detail::kBlockSize, "the sparse target"));
+    if (sparse.rows() != n_obs()) {
+      throw Error(CDRZOO_E_ARGUMENT, "the target has " + std::to_string(sparse.rows()) + " rows for " +
+                                         std::to_string(n_obs()) + " observations");
+    }
+    return TargetRows(sparse);
   }
   [[nodiscard]] bool has_target_mask() const { return view_->target_mask.data != nullptr; }
   /// u8 [n_obs, n_targets], 1 = observed. Only where has_target_mask(): otherwise all are.

@@ -174,7 +174,7 @@ TEST_CASE("A data set reads back as it was written, its records in canonical ord
   CHECK(reinterpret_cast<std::uintptr_t>(expression->parts[0].data) % 64 == 0);
   REQUIRE(d.perturbations);
   CHECK(d.perturbations->size() == 1);
-  CHECK(d.perturbations->profile.row(0)[1] == 8.0F);
+  CHECK(d.perturbations->profile.dense().row(0)[1] == 8.0F);
   CHECK(d.perturbations->drug_b[0] == 0);
 }
 
@@ -216,7 +216,7 @@ TEST_CASE("Perturbation rows are written in canonical order, replicates of a con
   const auto& p = *d.perturbations;
   // Context by name, then drug d1 alone (unknown dose first), d1 with d2, d2 alone.
   std::vector<float> first_gene;
-  for (std::int64_t i = 0; i < p.size(); ++i) first_gene.push_back(p.profile.row(i)[0]);
+  for (std::int64_t i = 0; i < p.size(); ++i) first_gene.push_back(p.profile.dense().row(i)[0]);
   CHECK(first_gene == std::vector<float>{6, 2, 4, 3, 1, 5, 0});
   CHECK(p.contexts == std::vector<std::string>{"a context", "z context"});
   CHECK(list(p.context) == std::vector<std::int32_t>{0, 1, 1, 1, 1, 1, 1});

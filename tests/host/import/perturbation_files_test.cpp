@@ -74,7 +74,7 @@ struct Opened {
   [[nodiscard]] double change(std::int64_t row, const std::string& gene) const {
     const auto g = std::find(data->genes.begin(), data->genes.end(), gene) - data->genes.begin();
     const auto control = p().control[static_cast<std::size_t>(row)];
-    return static_cast<double>(p().profile.row(row)[g]) - static_cast<double>(data->expression().row(control)[g]);
+    return static_cast<double>(p().profile.dense().row(row)[g]) - static_cast<double>(data->expression().row(control)[g]);
   }
 };
 
@@ -148,7 +148,7 @@ TEST_CASE("CRISPR screens of four lines: means and DEG lists") {
   CHECK(o.change(once, "ADAMTS6") == Approx(0.400568).epsilon(1e-5));
   double sum = 0.0;
   for (std::int64_t i = 0; i < o.p().size(); ++i) {
-    sum = std::accumulate(o.p().profile.row(i), o.p().profile.row(i) + 500, sum);
+    sum = std::accumulate(o.p().profile.dense().row(i), o.p().profile.dense().row(i) + 500, sum);
   }
   CHECK(sum == Approx(4195.319179).epsilon(1e-7));
   const auto x = o.data->expression();

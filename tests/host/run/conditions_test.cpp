@@ -78,7 +78,7 @@ std::vector<std::int32_t> rows_of(const Dataset& dataset, const std::string& con
 
 double mean_truth(const Dataset& dataset, const std::vector<std::int32_t>& rows, std::int64_t gene) {
   double sum = 0;
-  for (const std::int32_t r : rows) sum += static_cast<double>(dataset.perturbations->profile.row(r)[gene]);
+  for (const std::int32_t r : rows) sum += static_cast<double>(dataset.perturbations->profile.dense().row(r)[gene]);
   return sum / static_cast<double>(rows.size());
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("Scores of cells are made from the rows of a condition, and only for t
   const auto ap = rows_of(dataset, "A", "p");
   std::vector<float> cells;
   for (const std::int32_t r : ap) {
-    cells.insert(cells.end(), dataset.perturbations->profile.row(r), dataset.perturbations->profile.row(r) + kGenes);
+    cells.insert(cells.end(), dataset.perturbations->profile.dense().row(r), dataset.perturbations->profile.dense().row(r) + kGenes);
   }
   std::vector<float> predicted;
   for (std::size_t i = 0; i < 7 * kGenes; ++i) predicted.push_back(static_cast<float>(i % 5));

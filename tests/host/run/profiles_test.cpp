@@ -98,7 +98,7 @@ struct Written {
 
   [[nodiscard]] const Fold& fold() const { return screen.split.at(plan.cells[0].repeat, plan.cells[0].fold); }
   [[nodiscard]] std::vector<float> profile(std::int32_t row) const {
-    const auto& matrix = screen.dataset.perturbations->profile;
+    const auto& matrix = screen.dataset.perturbations->profile.dense();
     return {matrix.row(row), matrix.row(row) + matrix.cols};
   }
 
@@ -148,7 +148,7 @@ TEST_CASE("The bundle of a perturbation cell holds no profile of a test or valid
   screen.add(card(kAllColumns, R"(,"early_stopping":true)"));
   const Written bundle(screen);
   const auto all = bytes_below(screen.folder / "bundle");
-  const auto& profile = screen.dataset.perturbations->profile;
+  const auto& profile = screen.dataset.perturbations->profile.dense();
   const auto is_there = [&](std::int32_t row) {
     return all.find(bytes_of(profile.row(row), profile.cols)) != std::string::npos;
   };
@@ -256,7 +256,7 @@ TEST_CASE("Targets of a fold are one file for all its models, mapped where they 
     const auto& fold = screen.split.at(0, 0);
     std::multiset<std::vector<float>> expected;
     const auto rows = cell.model->card.early_stopping ? training_rows(cell.model->card, fold) : fold.train;
-    const auto& profile = screen.dataset.perturbations->profile;
+    const auto& profile = screen.dataset.perturbations->profile.dense();
     for (const auto row : rows) expected.insert({profile.row(row), profile.row(row) + profile.cols});
     const auto shown_in = [&](const std::string& view) {
       const auto made = reader.view(view);
@@ -404,7 +404,7 @@ TEST_CASE("The perturbation baselines run end to end, and their means are those 
       while (p.condition[static_cast<std::size_t>(first)] != table->condition[c]) ++first;
       for (int g = 0; g < kScreenGenes; ++g) {
         double truth = 0;
-        for (int i = 0; i < cells; ++i) truth += static_cast<double>(p.profile.row(first + i)[g]) / cells;
+        for (int i = 0; i < cells; ++i) truth += static_cast<double>(p.profile.dense().row(first + i)[g]) / cells;
         const auto at = c * kScreenGenes + static_cast<std::size_t>(g);
         CHECK_THAT(static_cast<double>(table->truth[at]), WithinRel(truth, 1e-6));
         const auto control = static_cast<double>(control_value(p.context[static_cast<std::size_t>(first)], g));
