@@ -153,7 +153,7 @@ TEST_CASE("arrays of another form than the contract's are refused", "[view]") {
 
   const test::View c_view(table());
   cdrzoo_view raw = *c_view.get();
-  raw.size -= 8;
+  raw.size = offsetof(cdrzoo_view, target_mask);  // shorter than any host ever made it
   CHECK_THROWS_WITH(sdk::View(&raw), contains("a view has"));
   CHECK_THROWS_WITH(sdk::View(nullptr), contains("a view is missing"));
   raw = *c_view.get();
