@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <stdexcept>
 #include <vector>
@@ -16,6 +17,27 @@ struct SparseRowsView {
   ArrayView<std::int64_t> begin;  ///< [rows + 1]
   ArrayView<std::int32_t> column;
   ArrayView<float> value;
+};
+
+/// The same, owned and under construction. What is left out is what has the bits of 0, so that nothing is lost: a -0 is
+/// kept.
+struct SparseRows {
+  std::vector<std::int64_t> begin{0};
+  std::vector<std::int32_t> column;
+  std::vector<float> value;
+
+  [[nodiscard]] static bool keeps(float x) { return x != 0.0F || std::signbit(x); }
+  /// Appends a row [cols].
+  void append(const float* row, std::int64_t cols) {
+    for (std::int64_t j = 0; j < cols; ++j) {
+      if (!keeps(row[j])) continue;
+      column.push_back(static_cast<std::int32_t>(j));
+      value.push_back(row[j]);
+    }
+    begin.push_back(static_cast<std::int64_t>(value.size()));
+  }
+  [[nodiscard]] std::int64_t rows() const { return static_cast<std::int64_t>(begin.size()) - 1; }
+  [[nodiscard]] SparseRowsView view() const { return {begin, column, value}; }
 };
 
 /// Borrowed float32 matrix [rows, cols] that is read by rows, whether a file holds all of its values or only those that

@@ -358,7 +358,7 @@ class DatasetReader {
   void read_perturbations() {
     if (!file_.has("/perturbations")) return;
     Dataset::Perturbations p;
-    p.profile = file_.matrix<float>("/perturbations/profile", -1, count(out_.genes));
+    p.profile = read_profile();
     const std::int64_t n = p.profile.rows;
     const std::size_t samples = out_.samples.id.size();
     const std::size_t drugs = out_.drugs.id.size();
@@ -379,6 +379,14 @@ class DatasetReader {
     read_conditions(p);
     read_deg(p);
     out_.perturbations = std::move(p);
+  }
+
+  /// [n, genes]: one data set, or a group of CSR parts.
+  [[nodiscard]] RowMatrix read_profile() const {
+    const char* const object = "/perturbations/profile";
+    if (!file_.is_group(object)) return file_.matrix<float>(object, -1, count(out_.genes));
+    const auto rows = static_cast<std::int64_t>(file_.array<std::int32_t>("/perturbations/control").size());
+    return read_sparse_rows(file_, object, rows, count(out_.genes), space_of(out_.genes));
   }
 
   /// Which rows are replicates of one condition; files from before that was written are taken as they are.

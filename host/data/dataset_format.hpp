@@ -13,9 +13,13 @@ namespace cdrzoo {
 class Dataset;
 
 inline constexpr const char* kDatasetFormat = "cdrzoo-dataset";
-/// A file with fitted steps has version 2, so that a program which knows nothing of them refuses it.
-inline constexpr std::int64_t kDatasetFormatVersion = 2;
-[[nodiscard]] constexpr std::int64_t format_version(std::size_t fitted_steps) { return fitted_steps == 0 ? 1 : 2; }
+/// A file with fitted steps has version 2, one with sparse profiles 3, so that a program which knows nothing of them
+/// refuses it.
+inline constexpr std::int64_t kDatasetFormatVersion = 3;
+[[nodiscard]] constexpr std::int64_t format_version(std::size_t fitted_steps, bool sparse_profiles) {
+  if (sparse_profiles) return 3;
+  return fitted_steps == 0 ? 1 : 2;
+}
 
 /// Position of each sample in the order (domain name, sample id), bytewise.
 [[nodiscard]] std::vector<std::int32_t> canonical_sample_ranks(const Dataset& dataset);

@@ -178,6 +178,29 @@ Json describe_blocks(const std::vector<FeatureBlock>& blocks) {
   return out;
 }
 
+/// How a matrix is stored, and how much of it is not 0 (a missing value is not).
+Json describe_storage(const RowMatrix& m) {
+  const auto not_zero = [](const float* values, std::uint64_t count) {
+    return std::count_if(values, values + count, [](float x) { return x != 0.0F; });
+  };
+  const auto all = static_cast<std::uint64_t>(m.rows) * static_cast<std::uint64_t>(m.cols);
+  Json out;
+  std::int64_t found = 0;
+  if (m.is_sparse()) {
+    const SparseRowsView& rows = m.sparse();
+    found = not_zero(rows.value.data(), rows.value.size());
+    out["kind"] = "sparse";
+    out["bytes"] = rows.begin.size() * sizeof(std::int64_t) + rows.column.size() * sizeof(std::int32_t) +
+                   rows.value.size() * sizeof(float);
+  } else {
+    found = not_zero(m.dense().data, all);
+    out["kind"] = "dense";
+    out["bytes"] = all * sizeof(float);
+  }
+  if (all > 0) out["not_zero_share"] = static_cast<double>(found) / static_cast<double>(all);
+  return out;
+}
+
 /// Perturbations by what a person asks: which contexts, which perturbations, what is shared, how well is it measured.
 Json describe_perturbations(const Dataset& d) {
   const auto& p = *d.perturbations;
@@ -250,6 +273,7 @@ Json describe_perturbations(const Dataset& d) {
 
   Json j;
   j["profiles"] = rows;
+  j["storage"] = describe_storage(p.profile);
   j["controls"] = std::set<std::int32_t>(p.control.begin(), p.control.end()).size();
   j["conditions"] = conditions.size();
   j["double_conditions"] = double_conditions;
@@ -315,7 +339,8 @@ Json describe_dataset(const Dataset& d) {
   out["name"] = d.name;
   out["path"] = d.path.string();
   out["file_bytes"] = std::filesystem::file_size(d.path);
-  out["format_version"] = format_version(d.fitted_steps.size());
+  out["format_version"] =
+      format_version(d.fitted_steps.size(), d.perturbations && d.perturbations->profile.is_sparse());
   out["file_hash"] = d.file_hash();
   out["content_hash"] = content_hash(d);
   out["data_hash"] = d.data_hash();
@@ -506,11 +531,11 @@ Findings validate_dataset(const std::filesystem::path& path) {
     check_expression(d, findings);
     if (d.perturbations) {
       const auto& p = d.perturbations->profile;
-      // The profile's flag is in the file only; what matters to readers is that it has no infinities.
+      // A dense profile's flag is in the file only; what matters to readers is that it has no infinities.
       const float* values = p.is_sparse() ? p.sparse().value.data() : p.dense().data;
       const auto count = p.is_sparse() ? static_cast<std::uint64_t>(p.sparse().value.size())
                                        : static_cast<std::uint64_t>(p.rows) * static_cast<std::uint64_t>(p.cols);
-      check_matrix(values, count, any_nan(values, count), "perturbations/profile", findings);
+      check_matrix(values, count, !p.is_sparse() && any_nan(values, count), "perturbations/profile", findings);
       check_perturbations(d, findings);
     }
     std::vector<std::int64_t> records(d.drugs.id.size(), 0);

@@ -92,6 +92,32 @@ struct PerturbationColumns {
   }
 };
 
+/// Does the dense row \p a come before \p b, bytewise?
+bool bytes_before(const RowMatrix& matrix, std::size_t a, std::size_t b) {
+  const auto bytes = static_cast<std::size_t>(matrix.cols) * sizeof(float);
+  if (!matrix.is_sparse()) {
+    return std::memcmp(matrix.dense().row(static_cast<std::int64_t>(a)),
+                       matrix.dense().row(static_cast<std::int64_t>(b)), bytes) < 0;
+  }
+  const SparseRowsView& rows = matrix.sparse();
+  const auto place = [&rows](std::size_t row) { return static_cast<std::size_t>(rows.begin[row]); };
+  const auto zero = [](float x) { return std::memcmp(&x, "\0\0\0\0", sizeof x) == 0; };
+  std::size_t i = place(a);
+  std::size_t j = place(b);
+  for (;;) {  // to the first column in which they differ
+    while (i < place(a + 1) && zero(rows.value[i])) ++i;
+    while (j < place(b + 1) && zero(rows.value[j])) ++j;
+    const bool more_a = i < place(a + 1);
+    const bool more_b = j < place(b + 1);
+    if (!more_a || !more_b) return more_b;  // bytes of 0 come first
+    if (rows.column[i] != rows.column[j]) return rows.column[j] < rows.column[i];
+    const int order = std::memcmp(&rows.value[i], &rows.value[j], sizeof(float));
+    if (order != 0) return order < 0;
+    ++i;
+    ++j;
+  }
+}
+
 /// Rows in canonical order. Replicates that differ in nothing else are ordered by the bits of their profiles, so that
 /// the order of the content does not matter.
 std::vector<std::size_t> canonical_rows(const DatasetContent& content, const std::vector<std::string>& contexts) {
@@ -111,14 +137,13 @@ std::vector<std::size_t> canonical_rows(const DatasetContent& content, const std
                                           second < 0 ? none : name(content.drug_id, second), number(p.dose_log10_molar),
                                           number(p.time_h), name(content.sample_id, p.control));
   };
-  const std::size_t bytes = content.genes.size() * sizeof(float);
-  const auto profile = [&](std::size_t i) { return content.perturbation_profile.data() + i * content.genes.size(); };
+  const RowMatrix profiles = content.profiles();
   std::vector<std::size_t> rows(content.perturbations.size());
   std::iota(rows.begin(), rows.end(), std::size_t{0});
   std::stable_sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
     const auto key_a = key(a);
     const auto key_b = key(b);
-    return key_a < key_b || (!(key_b < key_a) && std::memcmp(profile(a), profile(b), bytes) < 0);
+    return key_a < key_b || (!(key_b < key_a) && bytes_before(profiles, a, b));
   });
   return rows;
 }
@@ -134,12 +159,14 @@ void write_perturbations(Hdf5Writer& writer, const DatasetContent& content) {
   PerturbationColumns columns(content, rows);
   const std::vector<std::int32_t> condition = columns.conditions();
 
-  const auto genes = static_cast<std::int64_t>(content.genes.size());
-  auto profile =
-      writer.create("/perturbations/profile", Hdf5Type::f32, {static_cast<std::int64_t>(rows.size()), genes});
-  for (const std::size_t i : rows) {
-    profile.append(content.perturbation_profile.data() + i * content.genes.size(),
-                   content.genes.size() * sizeof(float));
+  const char* const object = "/perturbations/profile";
+  const RowMatrix profiles = content.profiles();
+  const std::vector<std::int32_t> order(rows.begin(), rows.end());
+  if (profiles.is_sparse()) {
+    write_sparse_rows(writer, object, profiles, order, space_of(content.genes));
+  } else {
+    auto profile = writer.create(object, Hdf5Type::f32, {profiles.rows, profiles.cols});
+    append_rows(profile, profiles.dense(), order);
   }
   // Contexts are numbered in order of the first row; only those that have one.
   std::vector<std::int32_t> number(contexts.size(), -1);
@@ -177,7 +204,8 @@ void write_content(const DatasetContent& content, const std::filesystem::path& p
   const auto genes = static_cast<std::int64_t>(content.genes.size());
   Hdf5Writer writer(path);
   writer.attribute("/", "format", kDatasetFormat);
-  writer.attribute("/", "format_version", format_version(content.fitted_steps.size()));
+  writer.attribute("/", "format_version",
+                   format_version(content.fitted_steps.size(), content.sparse_profile.has_value()));
   writer.attribute("/", "name", content.name);
   writer.text("/provenance", content.provenance_json);
   writer.strings("/caveats", content.caveats);
@@ -221,12 +249,16 @@ void write_content(const DatasetContent& content, const std::filesystem::path& p
 void check_sizes(const DatasetContent& c) {
   const std::size_t samples = c.sample_id.size();
   const std::size_t drugs = c.drug_id.size();
-  const bool agree = c.sample_group.size() == samples && c.sample_domain.size() == samples &&
-                     c.sample_tissue.size() == samples && c.expression.size() == samples * c.genes.size() &&
-                     c.drug_name.size() == drugs && c.drug_smiles.size() == drugs && c.drug_group.size() == drugs &&
-                     c.drug_scaffold.size() == drugs &&
-                     c.perturbation_profile.size() == c.perturbations.size() * c.genes.size();
+  const bool agree =
+      c.sample_group.size() == samples && c.sample_domain.size() == samples && c.sample_tissue.size() == samples &&
+      c.expression.size() == samples * c.genes.size() && c.drug_name.size() == drugs && c.drug_smiles.size() == drugs &&
+      c.drug_group.size() == drugs && c.drug_scaffold.size() == drugs &&
+      (c.sparse_profile ? c.sparse_profile->rows() == static_cast<std::int64_t>(c.perturbations.size()) &&
+                              c.perturbation_profile.empty()
+                        : c.perturbation_profile.size() == c.perturbations.size() * c.genes.size());
   if (!agree) throw std::logic_error("write_dataset: columns of one table differ in length");
+  if (c.sparse_profile && any_nan(c.sparse_profile->value.data(), c.sparse_profile->value.size()))
+    throw std::logic_error("write_dataset: sparse profiles have missing values");
   if (c.deg.empty()) return;
   std::vector<std::size_t> rows(c.perturbations.size());
   std::iota(rows.begin(), rows.end(), std::size_t{0});
@@ -265,6 +297,12 @@ std::vector<BlockContent> copies_of(const std::vector<FeatureBlock>& blocks,
 
 }  // namespace
 
+RowMatrix DatasetContent::profiles() const {
+  const auto width = static_cast<std::int64_t>(genes.size());
+  if (sparse_profile) return {sparse_profile->view(), width};
+  return MatrixView<float>{perturbation_profile.data(), static_cast<std::int64_t>(perturbations.size()), width};
+}
+
 DatasetContent content_of(const Dataset& dataset) {
   DatasetContent c;
   c.name = dataset.name;
@@ -302,9 +340,15 @@ DatasetContent content_of(const Dataset& dataset) {
     c.deg.assign(p.deg.data, p.deg.data + p.deg.rows * p.deg.cols);
     c.deg_genes = p.deg.cols;
     c.deg_rule = p.deg_rule;
-    c.perturbation_profile.resize(static_cast<std::size_t>(p.profile.rows * p.profile.cols));
-    for (std::int64_t i = 0; i < p.profile.rows; ++i)
-      p.profile.copy_row(i, c.perturbation_profile.data() + i * p.profile.cols);
+    if (p.profile.is_sparse()) {
+      const auto& rows = p.profile.sparse();
+      c.sparse_profile = SparseRows{{rows.begin.begin(), rows.begin.end()},
+                                    {rows.column.begin(), rows.column.end()},
+                                    {rows.value.begin(), rows.value.end()}};
+    } else {
+      const auto& dense = p.profile.dense();
+      c.perturbation_profile.assign(dense.data, dense.data + dense.rows * dense.cols);
+    }
   }
   return c;
 }

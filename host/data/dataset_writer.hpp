@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,13 +56,17 @@ struct DatasetContent {
     std::int32_t replicates = 1;
   };
   std::vector<Perturbation> perturbations;         ///< in any order
-  std::vector<float> perturbation_profile;         ///< [perturbations, genes]
+  std::vector<float> perturbation_profile;         ///< [perturbations, genes]; empty with `sparse_profile`
+  std::optional<SparseRows> sparse_profile;        ///< the same as sparse rows, without missing values
   std::vector<std::string> perturbation_contexts;  ///< empty: one context per control, named as that sample
   /// [conditions, deg_genes], -1 after the last gene; conditions are numbered in order of their first row in
   /// `perturbations`. Empty if there are no lists.
   std::vector<std::int32_t> deg;
   std::int64_t deg_genes = 0;
   std::string deg_rule;
+
+  /// The profiles [perturbations, genes], however they are kept.
+  [[nodiscard]] RowMatrix profiles() const;
 };
 
 /// A copy of an open data set, to be changed or written again. Blocks that are made from columns are left out.

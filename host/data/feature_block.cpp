@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <tuple>
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
@@ -277,6 +278,67 @@ void write_block(Hdf5Writer& writer, const std::string& group, const FeatureBloc
     if (part.dtype == CDRZOO_F32) writer.attribute(path, "has_nan", std::int64_t{part.has_nan ? 1 : 0});
   }
   if (!block.feature_names.empty()) writer.strings(group + "/feature_names", block.feature_names);
+}
+
+void write_sparse_rows(Hdf5Writer& writer, const std::string& group, const RowMatrix& matrix,
+                       const std::vector<std::int32_t>& rows, const std::string& space) {
+  FeatureBlock block;
+  block.kind = CDRZOO_BLOCK_CSR;
+  block.width = matrix.cols;
+  block.space = space;
+  write_header(writer, group, block);
+  const SparseRowsView& from = matrix.sparse();
+  std::vector<std::int64_t> begin{0};
+  begin.reserve(rows.size() + 1);
+  for (const auto row : rows) {
+    const auto i = static_cast<std::size_t>(row);
+    begin.push_back(begin.back() + from.begin[i + 1] - from.begin[i]);
+  }
+  const auto path = [&group](std::int32_t role) { return group + "/" + part_name(role); };
+  writer.write(path(CDRZOO_PART_ROWPTR), begin);
+  // One after the other: pieces of a mapped matrix are read twice rather than gathered.
+  const auto append_all = [&](std::int32_t role, Hdf5Type type, const auto* elements) {
+    auto to = writer.create(path(role), type, {begin.back()});
+    for (const auto row : rows) {
+      const auto first = static_cast<std::size_t>(from.begin[static_cast<std::size_t>(row)]);
+      const auto end = static_cast<std::size_t>(from.begin[static_cast<std::size_t>(row) + 1]);
+      if (end > first) to.append(elements + first, (end - first) * sizeof(*elements));
+    }
+  };
+  append_all(CDRZOO_PART_COLIDX, Hdf5Type::i32, from.column.data());
+  append_all(CDRZOO_PART_VALUES, Hdf5Type::f32, from.value.data());
+  writer.attribute(path(CDRZOO_PART_VALUES), "has_nan", std::int64_t{0});
+}
+
+RowMatrix read_sparse_rows(const Hdf5File& file, const std::string& group, std::int64_t rows, std::int64_t cols,
+                           const std::string& space) {
+  const std::string place = file.path().string() + ": " + group;
+  const FeatureBlock block = read_block(file, group, group, rows);
+  if (block.kind != CDRZOO_BLOCK_CSR)
+    throw DataError(place + " is a block of the kind '" + block_kind_name(block.kind) + "'; expected csr");
+  if (block.width != cols) {
+    throw DataError(place + " has " + std::to_string(block.width) + " columns; expected " + std::to_string(cols));
+  }
+  if (block.space != space) {
+    throw DataError(place + " was written for other genes or another gene order (its space is not their hash)");
+  }
+  const auto& [begin_part, column_part, value_part] = std::tie(block.parts[0], block.parts[1], block.parts[2]);
+  if (value_part.has_nan) {
+    throw DataError(place + "/values has missing values (has_nan = 1); a matrix with missing values is stored dense");
+  }
+  const SparseRowsView view{
+      {static_cast<const std::int64_t*>(begin_part.data), static_cast<std::size_t>(rows) + 1},
+      {static_cast<const std::int32_t*>(column_part.data), column_part.bytes / sizeof(std::int32_t)},
+      {static_cast<const float*>(value_part.data), value_part.bytes / sizeof(float)}};
+  for (std::size_t i = 0; i < static_cast<std::size_t>(rows); ++i) {
+    for (auto k = static_cast<std::size_t>(view.begin[i]) + 1; k < static_cast<std::size_t>(view.begin[i + 1]); ++k) {
+      if (view.column[k] <= view.column[k - 1]) {
+        throw DataError(place + "/colidx: row " + std::to_string(i) + " has column " + std::to_string(view.column[k]) +
+                        " after column " + std::to_string(view.column[k - 1]) + "; expected ascending columns");
+      }
+    }
+  }
+  return {view, cols};
 }
 
 FeatureBlock read_block(const Hdf5File& file, const std::string& group, const std::string& name, std::int64_t rows) {

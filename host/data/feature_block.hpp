@@ -10,6 +10,7 @@
 
 #include <cdrzoo/abi.h>
 
+#include "base/row_matrix.hpp"
 #include "data/dataset.hpp"
 #include "data/hdf5_file.hpp"
 
@@ -68,11 +69,21 @@ void append_rows(Hdf5Writer::Rows& to, const RowMatrix& matrix, const std::vecto
 void write_extended_block(Hdf5Writer& writer, const std::string& group, const FeatureBlock& block,
                           const RowMatrix& matrix, const std::vector<std::int32_t>& rows);
 
+/// Writes \p rows of a sparse \p matrix, in that order, as a CSR block of \p space, row by row.
+void write_sparse_rows(Hdf5Writer& writer, const std::string& group, const RowMatrix& matrix,
+                       const std::vector<std::int32_t>& rows, const std::string& space);
+
 /// Reads and checks a block of \p rows rows: every part that its kind needs, shapes that agree, indices in range.
 /// Matrices of features are not touched, index arrays are. The pointers live as long as file.storage().
 /// \throws DataError naming the file and the part.
 [[nodiscard]] FeatureBlock read_block(const Hdf5File& file, const std::string& group, const std::string& name,
                                       std::int64_t rows);
+
+/// The CSR block of \p file at \p group as a matrix [rows, cols], checked in full but for its values: that none is
+/// missing is taken from has_nan. \throws DataError naming the file and the part, also if the columns of a row do not
+/// ascend.
+[[nodiscard]] RowMatrix read_sparse_rows(const Hdf5File& file, const std::string& group, std::int64_t rows,
+                                         std::int64_t cols, const std::string& space);
 
 /// Is any element of these a NaN?
 [[nodiscard]] bool any_nan(const float* data, std::uint64_t count);

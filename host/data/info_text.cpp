@@ -206,6 +206,12 @@ void print_perturbations(std::ostream& out, const Json& info) {
       << counted(p["profiles"].get<std::int64_t>(), "profile", "profiles") << ", "
       << counted(p["controls"].get<std::int64_t>(), "control", "controls") << "\n  perturbations       "
       << p["single_perturbations"] << " single, " << p["double_perturbations"] << " double\n";
+  const auto& storage = p["storage"];
+  out << "  profiles stored     " << storage["kind"].get<std::string>() << ", "
+      << bytes(storage["bytes"].get<std::int64_t>());
+  if (storage.contains("not_zero_share"))
+    out << "; " << percent(storage["not_zero_share"].get<double>()) << " of the values are not 0";
+  out << "\n";
   if (p["contexts"].size() > 1) {
     const auto shared = texts(p["in_all_contexts"]);
     out << "  in all contexts     " << shared.size() << (shared.empty() ? "" : ": " + listed(shared)) << "\n";

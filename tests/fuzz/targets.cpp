@@ -166,7 +166,15 @@ std::string rewritten(const std::filesystem::path& from, const std::filesystem::
 std::vector<std::string> seeds_dataset() {
   const test::TemporaryFolder folder;
   write_dataset(tiny(), folder / "a.h5");
-  std::vector<std::string> out = {bytes_of(folder / "a.h5"), rewritten(folder / "a.h5", folder / "b.h5")};
+  DatasetContent sparse = tiny();
+  const RowMatrix profiles = sparse.profiles();
+  SparseRows rows;
+  for (std::int64_t i = 0; i < profiles.rows; ++i) rows.append(profiles.dense().row(i), profiles.cols);
+  sparse.sparse_profile = std::move(rows);
+  sparse.perturbation_profile.clear();
+  write_dataset(sparse, folder / "c.h5");
+  std::vector<std::string> out = {bytes_of(folder / "a.h5"), rewritten(folder / "a.h5", folder / "b.h5"),
+                                  bytes_of(folder / "c.h5")};
   // A seed that does not open would only test the first check.
   for (const auto& seed : out) {
     const MemoryFile file(reinterpret_cast<const std::uint8_t*>(seed.data()), seed.size());

@@ -252,6 +252,151 @@ TEST_CASE("The order of the rows of the content does not matter to the file") {
   CHECK(Dataset::open(file.path()).file_hash() == Dataset::open(copy.path()).file_hash());
 }
 
+namespace {
+
+/// The content with its profiles kept as sparse rows.
+DatasetContent sparse(DatasetContent c) {
+  const RowMatrix dense = c.profiles();
+  SparseRows rows;
+  std::vector<float> scratch;
+  for (std::int64_t i = 0; i < dense.rows; ++i) rows.append(dense.row(i, scratch), dense.cols);
+  c.sparse_profile = std::move(rows);
+  c.perturbation_profile.clear();
+  return c;
+}
+
+/// Perturbed content whose two replicates differ in what is 0; one value is -0, one row all 0.
+DatasetContent mostly_zero_content() {
+  DatasetContent c = perturbed_content();
+  std::vector<float>& x = c.perturbation_profile;
+  std::fill(x.begin(), x.end(), 0.0F);
+  x[0] = 1.5F;
+  x[1 * 2 + 1] = 2.0F;  // replicates 1 and 5
+  x[5 * 2 + 0] = -3.0F;
+  x[2 * 2 + 1] = -0.0F;
+  x[6 * 2 + 0] = 4.0F;
+  x[6 * 2 + 1] = 5.0F;
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("Sparse profiles are the same data as dense ones, in the same order, and stay sparse") {
+  const SmallFile dense_file(mostly_zero_content());
+  const SmallFile sparse_file(sparse(mostly_zero_content()));
+  const Dataset a = Dataset::open(dense_file.path());
+  const Dataset b = Dataset::open(sparse_file.path());
+  CHECK_FALSE(a.perturbations->profile.is_sparse());
+  REQUIRE(b.perturbations->profile.is_sparse());
+  CHECK(b.perturbations->profile.sparse().value.size() == 6);
+  REQUIRE(b.perturbations->profile.rows == 7);
+  std::vector<float> scratch;
+  for (std::int64_t i = 0; i < 7; ++i) {
+    INFO("row " << i);
+    CHECK(std::memcmp(a.perturbations->profile.dense().row(i), b.perturbations->profile.row(i, scratch),
+                      2 * sizeof(float)) == 0);
+  }
+  CHECK(content_hash(a) == content_hash(b));
+  CHECK(a.data_hash() == b.data_hash());
+  CHECK(validate_dataset(sparse_file.path()).errors.empty());
+
+  const auto storage = describe_dataset(b)["perturbations"]["storage"];
+  CHECK(storage["kind"] == "sparse");
+  CHECK(storage["not_zero_share"] == 5.0 / 14.0);  // -0 is 0
+  CHECK(storage["bytes"] == 8 * 8 + 6 * 8);
+  CHECK(describe_dataset(a)["perturbations"]["storage"]["bytes"] == 7 * 2 * 4);
+  CHECK(describe_dataset(a)["perturbations"]["storage"]["not_zero_share"] == 5.0 / 14.0);
+  CHECK(describe_dataset(a)["format_version"] == 1);
+  CHECK(describe_dataset(b)["format_version"] == 3);
+
+  // A file that was read is written as it was, whatever the order of replicates.
+  DatasetContent turned = mostly_zero_content();
+  std::swap(turned.perturbations[1], turned.perturbations[5]);
+  for (std::size_t g = 0; g < 2; ++g)
+    std::swap(turned.perturbation_profile[2 + g], turned.perturbation_profile[10 + g]);
+  CHECK(Dataset::open(SmallFile(sparse(turned)).path()).file_hash() == b.file_hash());
+  CHECK(Dataset::open(SmallFile(content_of(b)).path()).file_hash() == b.file_hash());
+}
+
+TEST_CASE("Replicates are in the same order whether their profiles are stored dense or sparse") {
+  DatasetContent c = perturbed_content();
+  c.deg.clear();
+  c.genes = {"G1", "G2", "G3", "G4"};
+  c.expression.assign(c.sample_id.size() * 4, 1.0F);
+  c.perturbations.assign(256, c.perturbations[0]);
+  c.perturbation_profile.clear();
+  const float values[] = {0.0F, -0.0F, 1.0F, -1.5F};
+  for (std::size_t i = 0; i < 256; ++i) {  // every row of these values, in an order that is not the canonical one
+    std::size_t digits = i * 37 % 256;
+    for (int g = 0; g < 4; ++g, digits /= 4) c.perturbation_profile.push_back(values[digits % 4]);
+  }
+  const SmallFile dense_file(c);
+  const SmallFile sparse_file(sparse(c));
+  CHECK(content_hash(Dataset::open(dense_file.path())) == content_hash(Dataset::open(sparse_file.path())));
+}
+
+TEST_CASE("Profiles that are 0 throughout can be stored sparse") {
+  DatasetContent c = mostly_zero_content();
+  std::fill(c.perturbation_profile.begin(), c.perturbation_profile.end(), 0.0F);
+  const SmallFile file(sparse(c));
+  const Dataset d = Dataset::open(file.path());
+  REQUIRE(d.perturbations->profile.is_sparse());
+  CHECK(d.perturbations->profile.sparse().value.empty());
+  CHECK(content_hash(d) == content_hash(Dataset::open(SmallFile(c).path())));
+}
+
+TEST_CASE("Sparse profiles that do not hold together end with one sentence that names the place") {
+  SmallFile f(sparse(mostly_zero_content()));
+  std::string expected;
+  SECTION("offsets that fall") {
+    f.set("/perturbations/profile/rowptr", 2, std::int64_t{0});
+    expected = "/perturbations/profile/rowptr decreases at row 1";
+  }
+  SECTION("offsets that do not begin with 0") {
+    f.set("/perturbations/profile/rowptr", 0, std::int64_t{1});
+    expected = "/perturbations/profile/rowptr starts at 1; expected 0";
+  }
+  SECTION("offsets beyond the values") {
+    f.set("/perturbations/profile/rowptr", 7, std::int64_t{9});
+    expected = "/perturbations/profile/colidx has shape [6]; expected [9]";
+  }
+  SECTION("a column that does not exist") {
+    f.set("/perturbations/profile/colidx", 1, std::int32_t{2});
+    expected = "/perturbations/profile/colidx row 1 is 2; expected 0 to 1";
+  }
+  SECTION("columns that do not ascend") {  // row 0 holds both genes
+    f.set("/perturbations/profile/colidx", 1, std::int32_t{0});
+    expected = "/perturbations/profile/colidx: row 0 has column 0 after column 0; expected ascending columns";
+  }
+  SECTION("missing values") {
+    f.set_attribute("/perturbations/profile/values", "has_nan", 1);
+    expected =
+        "/perturbations/profile/values has missing values (has_nan = 1); a matrix with missing values is stored dense";
+  }
+  SECTION("another width") {
+    f.set_attribute("/perturbations/profile", "width", 3);
+    expected = "/perturbations/profile has 3 columns; expected 2";
+  }
+  SECTION("no rows") {
+    f.remove("/perturbations/control");
+    expected = "/perturbations/control is missing";
+  }
+  CHECK_THAT(f.complaint(), contains(expected) && contains("small set.h5"));
+}
+
+TEST_CASE("Validation reads the values of sparse profiles too") {
+  SmallFile f(sparse(mostly_zero_content()));
+  SECTION("a missing value") {
+    f.set("/perturbations/profile/values", 0, std::numeric_limits<float>::quiet_NaN());
+    CHECK_THAT(validate_dataset(f.path()).errors.at(0),
+               contains("perturbations/profile holds 1 NaN, but its attribute has_nan says that there are none"));
+  }
+  SECTION("infinity") {
+    f.set("/perturbations/profile/values", 0, std::numeric_limits<float>::infinity());
+    CHECK_THAT(validate_dataset(f.path()).errors.at(0), contains("perturbations/profile holds 1 infinite values"));
+  }
+}
+
 TEST_CASE("Perturbations of a file from before conditions were written are counted by control") {
   SmallFile file(perturbed_content());
   for (const char* object : {"condition", "context", "context_name", "replicates", "deg"}) {
@@ -501,8 +646,8 @@ TEST_CASE("Each broken invariant has its sentence") {
     expected = "/samples/blocks/expression is missing";
   }
   SECTION("another version") {
-    f.set_attribute("/", "format_version", 3);
-    expected = "has format version 3; this program reads versions 1 to 2";
+    f.set_attribute("/", "format_version", 4);
+    expected = "has format version 4; this program reads versions 1 to 3";
   }
   SECTION("width of a block") {
     f.set_attribute("/samples/blocks/expression", "width", 3);
