@@ -2,7 +2,6 @@
 #include "metrics/perturbation.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -10,7 +9,9 @@
 #include <stdexcept>
 
 #include "base/random.hpp"
+#include "metrics/column_means.hpp"
 #include "metrics/ranking.hpp"
+#include "metrics/row_distances.hpp"
 #include "metrics/summation.hpp"
 
 namespace cdrzoo {
@@ -124,98 +125,30 @@ void add_scores(std::vector<MetricValue>& out, const ConditionMeans& c, const st
   against("pearson_delta_shift", c.train_shifted);
 }
 
-/// Rows of a matrix in double precision, in panels of kPanel rows stored gene by gene: the loop over a panel's rows is
-/// one vector operation, and every product is summed over the genes in the same order, so that equal rows have equal
-/// sums.
-class Panels {
- public:
-  static constexpr std::size_t kPanel = 4;
-
-  /// \param shift taken off each row: distances stay, and digits are not lost to a common offset
-  Panels(MatrixView<float> cells, const std::vector<std::int64_t>& rows, const std::vector<std::int32_t>& genes,
-         const std::vector<double>& shift)
-      : rows_(rows.size()),
-        genes_(genes.size()),
-        data_((rows.size() + kPanel - 1) / kPanel * kPanel * genes.size(), 0) {
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      const float* row = cells.row(rows[r]);
-      double* to = data_.data() + r / kPanel * kPanel * genes_ + r % kPanel;
-      for (std::size_t g = 0; g < genes_; ++g) {
-        const auto gene = static_cast<std::size_t>(genes[g]);
-        to[g * kPanel] = static_cast<double>(row[gene]) - shift[gene];
-      }
-    }
-  }
-  [[nodiscard]] std::size_t rows() const { return rows_; }
-  [[nodiscard]] std::size_t panels() const { return (rows_ + kPanel - 1) / kPanel; }
-  [[nodiscard]] const double* panel(std::size_t p) const { return data_.data() + p * kPanel * genes_; }
-  [[nodiscard]] std::size_t genes() const { return genes_; }
-
- private:
-  std::size_t rows_, genes_;
-  std::vector<double> data_;
-};
-
-using Tile = std::array<std::array<double, Panels::kPanel>, Panels::kPanel>;
-
-Tile products(const double* a, const double* b, std::size_t genes) {
-  constexpr std::size_t k = Panels::kPanel;
-  Tile tile{};
-  for (std::size_t g = 0; g < genes; ++g) {
-    for (std::size_t i = 0; i < k; ++i) {
-      for (std::size_t j = 0; j < k; ++j) tile[i][j] += a[g * k + i] * b[g * k + j];
-    }
-  }
-  return tile;
+/// \p rows, or kMaxDistanceCells of them in their order, drawn by a fixed seed, if there are more.
+std::vector<std::int32_t> sample_of(const std::vector<std::int32_t>& rows) {
+  constexpr auto most = static_cast<std::size_t>(kMaxDistanceCells);
+  if (rows.size() <= most) return rows;
+  std::vector<std::int32_t> places = random_permutation(rows.size(), kSampleSeed);
+  places.resize(most);
+  std::sort(places.begin(), places.end());
+  for (std::int32_t& place : places) place = rows[static_cast<std::size_t>(place)];
+  return places;
 }
 
-std::vector<double> squared_norms(const Panels& a) {
-  std::vector<double> norms(a.panels() * Panels::kPanel);
-  for (std::size_t p = 0; p < a.panels(); ++p) {
-    const Tile tile = products(a.panel(p), a.panel(p), a.genes());
-    for (std::size_t i = 0; i < Panels::kPanel; ++i) norms[p * Panels::kPanel + i] = tile[i][i];
+void exclude_unknown_genes(const CellRows& cells, std::vector<bool>& known) {
+  std::vector<float> scratch;
+  for (const std::int32_t r : cells.row) {
+    const float* row = cells.matrix.row(r, scratch);
+    const bool all = std::all_of(row, row + known.size(), [](float v) { return std::isfinite(v); });
+    for (std::size_t g = 0; !all && g < known.size(); ++g) known[g] = known[g] && std::isfinite(row[g]);
   }
-  return norms;
 }
 
-/// Squared Euclidean distances [a.rows(), b.rows()] by products of panels.
-std::vector<double> squared_distances(const Panels& a, const Panels& b) {
-  constexpr std::size_t k = Panels::kPanel;
-  const std::vector<double> norm_a = squared_norms(a);
-  const std::vector<double> norm_b = squared_norms(b);
-  std::vector<double> out(a.rows() * b.rows());
-  for (std::size_t p = 0; p < a.panels(); ++p) {
-    for (std::size_t q = 0; q < b.panels(); ++q) {
-      const Tile tile = products(a.panel(p), b.panel(q), a.genes());
-      for (std::size_t i = p * k; i < std::min(a.rows(), p * k + k); ++i) {
-        for (std::size_t j = q * k; j < std::min(b.rows(), q * k + k); ++j) {
-          out[i * b.rows() + j] = std::max(0.0, norm_a[i] + norm_b[j] - 2 * tile[i - p * k][j - q * k]);
-        }
-      }
-    }
-  }
-  return out;
-}
-
-/// At most kMaxDistanceCells row numbers, ascending; drawn by a fixed seed if there are more.
-std::vector<std::int64_t> sample_rows(std::int64_t n) {
-  std::vector<std::int64_t> rows;
-  if (n <= kMaxDistanceCells) {
-    rows.resize(static_cast<std::size_t>(n));
-    std::iota(rows.begin(), rows.end(), std::int64_t{0});
-    return rows;
-  }
-  const std::vector<std::int32_t> order = random_permutation(static_cast<std::size_t>(n), kSampleSeed);
-  rows.assign(order.begin(), order.begin() + kMaxDistanceCells);
-  std::sort(rows.begin(), rows.end());
-  return rows;
-}
-
-void exclude_unknown_genes(MatrixView<float> cells, const std::vector<std::int64_t>& rows, std::vector<bool>& known) {
-  for (const std::int64_t r : rows) {
-    const float* row = cells.row(r);
-    for (std::size_t g = 0; g < known.size(); ++g) known[g] = known[g] && std::isfinite(row[g]);
-  }
+std::vector<bool> known_genes(const CellRows& cells) {
+  std::vector<bool> known(static_cast<std::size_t>(cells.matrix.cols), true);
+  exclude_unknown_genes(cells, known);
+  return known;
 }
 
 std::vector<std::int32_t> numbers_of(const std::vector<bool>& chosen) {
@@ -226,24 +159,23 @@ std::vector<std::int32_t> numbers_of(const std::vector<bool>& chosen) {
   return numbers;
 }
 
-/// Means over pairs of rows of two sets within one matrix of squared distances.
-template <typename Function>
-double pair_mean(const std::vector<double>& squared, std::size_t columns, const std::vector<std::size_t>& a,
-                 const std::vector<std::size_t>& b, bool same, Function f) {
-  Sum sum;
-  std::int64_t pairs = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    for (std::size_t j = same ? i + 1 : 0; j < b.size();
-         ++j) {  // a set with itself: i = j left out, i < j stands for both
-      sum.add(f(squared[a[i] * columns + b[j]]));
-      ++pairs;
-    }
-  }
-  return sum.value() / static_cast<double>(pairs);
+std::vector<double> means_of(const CellRows& cells) {
+  ColumnMeans means(cells.matrix.cols);
+  std::vector<float> scratch;
+  for (const std::int32_t r : cells.row) means.add(cells.matrix.row(r, scratch));
+  return means.take();
+}
+
+/// What distances are computed about: the means, 0 where there is none.
+std::vector<double> centre_of(const CellRows& cells) {
+  std::vector<double> centre = means_of(cells);
+  for (double& v : centre) v = std::isfinite(v) ? v : 0;
+  return centre;
 }
 
 double median_distance(const std::vector<double>& squared, std::size_t columns, const std::vector<std::size_t>& rows) {
   std::vector<double> d;
+  d.reserve(rows.size() * (rows.size() - 1) / 2);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::size_t j = i + 1; j < rows.size(); ++j) d.push_back(squared[rows[i] * columns + rows[j]]);
   }
@@ -253,30 +185,51 @@ double median_distance(const std::vector<double>& squared, std::size_t columns, 
   return d.size() % 2 == 1 ? upper : 0.5 * (upper + std::sqrt(*std::max_element(d.begin(), half)));
 }
 
-/// Three matrices of squared distances, and the rows of each that take part.
-struct Pairs {
-  const std::vector<double>&xx, &yy, &xy;
-  std::size_t xx_columns, yy_columns, xy_columns;
-  std::vector<std::size_t> x, y;
+/// Mean of the five kernels of one distance, whose widths are the median times 1/4, 1/2, 1, 2, 4. Each is the fourth
+/// power of the next wider one: one exponential serves all.
+double kernel(double squared, double median) {
+  const auto fourth = [](double x) { return (x * x) * (x * x); };
+  const double widest = std::exp(-squared / (32 * median * median));
+  const double wide = fourth(widest);
+  const double middle = fourth(wide);
+  const double narrow = fourth(middle);
+  return (fourth(narrow) + narrow + middle + wide + widest) / 5;
+}
+
+/// Means over pairs of rows of two sets.
+struct PairMeans {
+  double distance = 0;
+  double kernel = kNan;  ///< NaN for a median of 0
 };
 
-std::vector<MetricValue> distances_of(const Pairs& p, const std::string& flag) {
-  const auto statistic = [&](auto f) {
-    return 2 * pair_mean(p.xy, p.xy_columns, p.x, p.y, false, f) - pair_mean(p.xx, p.xx_columns, p.x, p.x, true, f) -
-           pair_mean(p.yy, p.yy_columns, p.y, p.y, true, f);
-  };
-  std::vector<MetricValue> out;
-  out.push_back({"energy_distance", statistic([](double squared) { return std::sqrt(squared); }), flag});
-  const double median = median_distance(p.xx, p.xx_columns, p.x);
-  if (!(median > 0)) {
-    out.push_back({"mmd", kNan, joined("constant_truth", flag)});
-    return out;
+/// \param squared distances [any, columns] \param same the sets are one: pairs i = j are left out, i < j stands for
+/// both
+PairMeans pair_means(const std::vector<double>& squared, std::size_t columns, const std::vector<std::size_t>& a,
+                     const std::vector<std::size_t>& b, bool same, double median) {
+  Sum distance;
+  Sum similarity;
+  std::int64_t pairs = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    for (std::size_t j = same ? i + 1 : 0; j < b.size(); ++j) {
+      const double d = squared[a[i] * columns + b[j]];
+      distance.add(std::sqrt(d));
+      if (median > 0) similarity.add(kernel(d, median));
+      ++pairs;
+    }
   }
-  const auto kernel = [median](double squared) {
-    const double u = squared / (2 * median * median);
-    return (std::exp(-16 * u) + std::exp(-4 * u) + std::exp(-u) + std::exp(-u / 4) + std::exp(-u / 16)) / 5;
-  };
-  out.push_back({"mmd", -statistic(kernel), flag});  // kernels are similarities: the signs are the other way round
+  const auto n = static_cast<double>(pairs);
+  return {distance.value() / n, median > 0 ? similarity.value() / n : kNan};
+}
+
+std::vector<MetricValue> distances_of(const PairMeans& xx, const PairMeans& yy, const PairMeans& xy, double median,
+                                      const std::string& flag) {
+  std::vector<MetricValue> out = {{"energy_distance", 2 * xy.distance - xx.distance - yy.distance, flag}};
+  // Kernels are similarities: the signs are the other way round.
+  if (median > 0) {
+    out.push_back({"mmd", xx.kernel + yy.kernel - 2 * xy.kernel, flag});
+  } else {
+    out.push_back({"mmd", kNan, joined("constant_truth", flag)});
+  }
   return out;
 }
 
@@ -286,30 +239,45 @@ std::vector<std::size_t> count_up(std::size_t n) {
   return rows;
 }
 
-std::vector<double> finite_or_zero(std::vector<double> x) {
-  for (double& v : x) v = std::isfinite(v) ? v : 0;
-  return x;
-}
+/// \param squared distances between \p n sampled cells
+std::vector<MetricValue> noise_ceiling(const ConditionMeans& condition, const CellRows& cells,
+                                       const std::vector<double>& squared, std::size_t n) {
+  std::vector<MetricValue> out;
+  std::vector<std::vector<double>> values;
+  for (std::uint64_t split = 0; split < kCeilingSplits; ++split) {
+    const std::vector<std::int32_t> order = random_permutation(cells.row.size(), kCeilingSeed + split);
+    const auto mean_of_half = [&](std::size_t from) {
+      CellRows half{cells.matrix, {}};
+      for (std::size_t i = from; i < from + order.size() / 2; ++i)
+        half.row.push_back(cells.row[static_cast<std::size_t>(order[i])]);
+      return means_of(half);
+    };
+    const std::vector<double> prediction = mean_of_half(0);
+    const std::vector<double> truth = mean_of_half(order.size() / 2);
+    std::vector<MetricValue> metrics = condition_metrics(
+        {truth, prediction, condition.control, condition.train_perturbed, condition.deg, condition.train_shifted});
 
-std::vector<double> means_of_rows(MatrixView<float> cells, const std::vector<std::int64_t>& rows) {
-  std::vector<double> sum(static_cast<std::size_t>(cells.cols), 0);
-  std::vector<std::int64_t> count(sum.size(), 0);
-  for (const std::int64_t r : rows) {
-    const float* row = cells.row(r);
-    for (std::size_t g = 0; g < sum.size(); ++g) {
-      if (!std::isfinite(row[g])) continue;
-      sum[g] += static_cast<double>(row[g]);
-      ++count[g];
+    const std::vector<std::int32_t> halves = random_permutation(n, kCeilingSeed + split);
+    std::vector<std::size_t> x;
+    std::vector<std::size_t> y;
+    for (std::size_t i = 0; i < n / 2 * 2; ++i) (i < n / 2 ? x : y).push_back(static_cast<std::size_t>(halves[i]));
+    const double median = median_distance(squared, n, x);
+    for (MetricValue& m :
+         distances_of(pair_means(squared, n, x, x, true, median), pair_means(squared, n, y, y, true, median),
+                      pair_means(squared, n, x, y, false, median), median, "")) {
+      metrics.push_back(std::move(m));
+    }
+
+    values.resize(metrics.size());
+    for (std::size_t m = 0; m < metrics.size(); ++m) {
+      if (split == 0) out.push_back({metrics[m].name + "_ceiling", kNan, ""});
+      if (std::isfinite(metrics[m].value)) values[m].push_back(metrics[m].value);
     }
   }
-  for (std::size_t g = 0; g < sum.size(); ++g) sum[g] = count[g] > 0 ? sum[g] / static_cast<double>(count[g]) : kNan;
-  return sum;
-}
-
-std::vector<std::int64_t> all_rows(std::int64_t n) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(n));
-  std::iota(rows.begin(), rows.end(), std::int64_t{0});
-  return rows;
+  for (std::size_t m = 0; m < out.size(); ++m) {
+    if (!values[m].empty()) out[m].value = mean_of(values[m]);
+  }
+  return out;
 }
 
 }  // namespace
@@ -354,22 +322,21 @@ std::vector<std::int32_t> largest_differences(ArrayView<double> truth, ArrayView
 
 std::vector<MetricValue> discrimination(MatrixView<float> truth, MatrixView<float> prediction,
                                         ArrayView<std::int32_t> group) {
-  std::map<std::int32_t, std::vector<std::int64_t>> members;
-  for (std::size_t i = 0; i < group.size(); ++i) members[group[i]].push_back(static_cast<std::int64_t>(i));
+  std::map<std::int32_t, std::vector<std::int32_t>> members;
+  for (std::size_t i = 0; i < group.size(); ++i) members[group[i]].push_back(static_cast<std::int32_t>(i));
   std::vector<MetricValue> out(group.size(), {"discrimination", kNan, "one_condition"});
   for (const auto& [code, rows] : members) {
     const std::size_t m = rows.size();
     if (m < 2) continue;
-    std::vector<bool> known(static_cast<std::size_t>(truth.cols), true);
-    exclude_unknown_genes(truth, rows, known);
-    const std::vector<std::int32_t> genes = numbers_of(known);
-    const std::vector<double> shift = finite_or_zero(means_of_rows(truth, rows));
-    const Panels truths(truth, rows, genes, shift);
+    const CellRows truths{truth, rows};
+    const std::vector<std::int32_t> genes = numbers_of(known_genes(truths));
+    const std::vector<double> centre = centre_of(truths);
+    const RowPanels true_panels(truth, rows, genes, centre);
     constexpr std::size_t kBlock = 256;  // predictions at a time: the distances of all need not fit the memory
     for (std::size_t begin = 0; begin < m; begin += kBlock) {
-      const std::vector<std::int64_t> block(rows.begin() + static_cast<std::ptrdiff_t>(begin),
+      const std::vector<std::int32_t> block(rows.begin() + static_cast<std::ptrdiff_t>(begin),
                                             rows.begin() + static_cast<std::ptrdiff_t>(std::min(m, begin + kBlock)));
-      const std::vector<double> squared = squared_distances(Panels(prediction, block, genes, shift), truths);
+      const std::vector<double> squared = squared_distances(RowPanels(prediction, block, genes, centre), true_panels);
       for (std::size_t i = 0; i < block.size(); ++i) {
         MetricValue& score = out[static_cast<std::size_t>(block[i])];
         const std::vector<double> own(squared.begin() + static_cast<std::ptrdiff_t>(i * m),
@@ -388,71 +355,58 @@ std::vector<MetricValue> discrimination(MatrixView<float> truth, MatrixView<floa
   return out;
 }
 
-std::vector<MetricValue> cell_distances(MatrixView<float> truth, MatrixView<float> prediction) {
-  if (truth.rows < 2 || prediction.rows < 2) {
+CellRows::CellRows(const RowMatrix& all) : matrix(all), row(static_cast<std::size_t>(all.rows)) {
+  std::iota(row.begin(), row.end(), 0);
+}
+
+TruthScores::TruthScores(CellRows cells, const ConditionMeans* condition)
+    : sample_{cells.matrix, sample_of(cells.row)}, n_cells_(cells.row.size()) {
+  if (n_cells_ < 2) return;
+  const RowPanels panels(sample_.matrix, sample_.row, numbers_of(known_genes(sample_)), centre_of(sample_));
+  const std::vector<double> squared = squared_distances(panels);
+  median_ = median_distance(squared, panels.rows(), count_up(panels.rows()));
+  const auto all = count_up(panels.rows());
+  const PairMeans within = pair_means(squared, panels.rows(), all, all, true, median_);
+  mean_distance_ = within.distance;
+  mean_kernel_ = within.kernel;
+  // One matrix of distances serves all halvings, too.
+  if (condition != nullptr && n_cells_ >= 4) ceiling_ = noise_ceiling(*condition, cells, squared, panels.rows());
+}
+
+std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows& prediction) {
+  if (truth.n_cells_ < 2 || prediction.row.size() < 2) {
     return {{"energy_distance", kNan, "too_few_rows"}, {"mmd", kNan, "too_few_rows"}};
   }
-  if (truth.cols != prediction.cols) throw std::logic_error("true and predicted cells differ in their number of genes");
-  const std::vector<std::int64_t> x_rows = sample_rows(truth.rows);
-  const std::vector<std::int64_t> y_rows = sample_rows(prediction.rows);
-  std::vector<bool> known(static_cast<std::size_t>(truth.cols), true);
-  exclude_unknown_genes(truth, x_rows, known);
-  exclude_unknown_genes(prediction, y_rows, known);
+  const CellRows& x = truth.sample_;
+  if (x.matrix.cols != prediction.matrix.cols)
+    throw std::logic_error("true and predicted cells differ in their number of genes");
+  const CellRows y{prediction.matrix, sample_of(prediction.row)};
+  const std::vector<bool> measured = known_genes(x);
+  std::vector<bool> known = measured;
+  exclude_unknown_genes(y, known);
   const std::vector<std::int32_t> genes = numbers_of(known);
   if (genes.empty()) return {{"energy_distance", kNan, "non_finite"}, {"mmd", kNan, "non_finite"}};
-  const std::vector<double> shift = finite_or_zero(means_of_rows(truth, x_rows));
-  const Panels x(truth, x_rows, genes, shift);
-  const Panels y(prediction, y_rows, genes, shift);
-  const std::vector<double> xx = squared_distances(x, x);
-  const std::vector<double> yy = squared_distances(y, y);
-  const std::vector<double> xy = squared_distances(x, y);
-  const bool sampled = truth.rows > kMaxDistanceCells || prediction.rows > kMaxDistanceCells;
-  const std::string flag = joined(genes.size() < known.size() ? "missing_genes" : "", sampled ? "sampled" : "");
-  return distances_of({xx, yy, xy, x.rows(), y.rows(), y.rows(), count_up(x.rows()), count_up(y.rows())}, flag);
+  const std::vector<double> centre = centre_of(x);
+  const RowPanels x_panels(x.matrix, x.row, genes, centre);
+  const RowPanels y_panels(y.matrix, y.row, genes, centre);
+  const auto all_x = count_up(x_panels.rows());
+  const auto all_y = count_up(y_panels.rows());
+
+  double median = truth.median_;
+  PairMeans xx{truth.mean_distance_, truth.mean_kernel_};
+  if (known != measured) {  // on other genes than the truth alone has
+    const std::vector<double> squared = squared_distances(x_panels);
+    median = median_distance(squared, all_x.size(), all_x);
+    xx = pair_means(squared, all_x.size(), all_x, all_x, true, median);
+  }
+  const PairMeans yy = pair_means(squared_distances(y_panels), all_y.size(), all_y, all_y, true, median);
+  const PairMeans xy = pair_means(squared_distances(x_panels, y_panels), all_y.size(), all_x, all_y, false, median);
+  const bool sampled = truth.n_cells_ > x.row.size() || prediction.row.size() > y.row.size();
+  return distances_of(xx, yy, xy, median,
+                      joined(genes.size() < known.size() ? "missing_genes" : "", sampled ? "sampled" : ""));
 }
 
-std::vector<MetricValue> noise_ceiling(const ConditionMeans& condition, MatrixView<float> true_cells) {
-  if (true_cells.rows < 4) return {};
-  // One matrix of distances serves all halvings.
-  const std::vector<std::int64_t> pool = sample_rows(true_cells.rows);
-  std::vector<bool> known(static_cast<std::size_t>(true_cells.cols), true);
-  exclude_unknown_genes(true_cells, pool, known);
-  const Panels cells(true_cells, pool, numbers_of(known), finite_or_zero(means_of_rows(true_cells, pool)));
-  const std::vector<double> squared = squared_distances(cells, cells);
-
-  std::vector<MetricValue> out;
-  std::vector<std::vector<double>> values;
-  for (std::uint64_t split = 0; split < kCeilingSplits; ++split) {
-    const auto n = static_cast<std::size_t>(true_cells.rows);
-    const std::vector<std::int32_t> order = random_permutation(n, kCeilingSeed + split);
-    const auto middle = order.begin() + static_cast<std::ptrdiff_t>(n / 2);
-    const auto end = middle + static_cast<std::ptrdiff_t>(n / 2);
-    const std::vector<double> prediction = means_of_rows(true_cells, {order.begin(), middle});
-    const std::vector<double> truth = means_of_rows(true_cells, {middle, end});
-    std::vector<MetricValue> metrics = condition_metrics(
-        {truth, prediction, condition.control, condition.train_perturbed, condition.deg, condition.train_shifted});
-
-    const std::vector<std::int32_t> halves = random_permutation(pool.size(), kCeilingSeed + split);
-    const std::size_t half = pool.size() / 2;
-    Pairs pairs{squared, squared, squared, pool.size(), pool.size(), pool.size(), {}, {}};
-    for (std::size_t i = 0; i < 2 * half; ++i) {
-      (i < half ? pairs.x : pairs.y).push_back(static_cast<std::size_t>(halves[i]));
-    }
-    for (MetricValue& m : distances_of(pairs, "")) metrics.push_back(std::move(m));
-
-    values.resize(metrics.size());
-    for (std::size_t m = 0; m < metrics.size(); ++m) {
-      if (split == 0) out.push_back({metrics[m].name + "_ceiling", kNan, ""});
-      if (std::isfinite(metrics[m].value)) values[m].push_back(metrics[m].value);
-    }
-  }
-  for (std::size_t m = 0; m < out.size(); ++m) {
-    if (!values[m].empty()) out[m].value = mean_of(values[m]);
-  }
-  return out;
-}
-
-std::vector<double> column_means(MatrixView<float> cells) { return means_of_rows(cells, all_rows(cells.rows)); }
+std::vector<double> column_means(const RowMatrix& cells) { return means_of(cells); }
 
 const std::vector<std::string>& perturbation_metric_names() {
   static const std::vector<std::string> kNames = [] {

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/array_view.hpp"
+#include "base/row_matrix.hpp"
 #include "metrics/metrics.hpp"
 
 namespace cdrzoo {
@@ -50,22 +52,47 @@ struct ConditionMeans {
 /// Cells above this number are drawn by a fixed seed before distances between cells are computed (flag "sampled").
 inline constexpr std::int64_t kMaxDistanceCells = 512;
 
+/// Cells of one condition: rows of a matrix that outlives this, dense or sparse.
+struct CellRows {
+  CellRows(const RowMatrix& matrix_of, std::vector<std::int32_t> rows) : matrix(matrix_of), row(std::move(rows)) {}
+  CellRows(const RowMatrix& all);                                       // NOLINT(google-explicit-constructor)
+  CellRows(const MatrixView<float>& all) : CellRows(RowMatrix(all)) {}  // NOLINT(google-explicit-constructor)
+  RowMatrix matrix;
+  std::vector<std::int32_t> row;
+};
+
+/// What scores of cells take from the truth of a condition alone: made once, used for the predictions of every model.
+/// Holds numbers of rows and means, no distances.
+class TruthScores {
+ public:
+  /// \param condition for the noise ceiling (its truth and prediction are not used); null: without
+  explicit TruthScores(CellRows cells, const ConditionMeans* condition = nullptr);
+
+  /// The best score that noise leaves: the metrics of condition_metrics and cell_distances with the mean of one random
+  /// half of the true cells as prediction and that of the other half as truth, mean over kCeilingSplits halvings of a
+  /// fixed seed. Halves are noisier than the whole, so the ceiling is a low estimate. Names have the suffix "_ceiling".
+  /// Empty for fewer than 4 cells.
+  [[nodiscard]] const std::vector<MetricValue>& ceiling() const { return ceiling_; }
+
+ private:
+  friend std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows& prediction);
+  CellRows sample_;  ///< at most kMaxDistanceCells
+  std::size_t n_cells_;
+  double median_ = 0;         ///< of the distances within the sample
+  double mean_distance_ = 0;  ///< within the sample
+  double mean_kernel_ = 0;
+  std::vector<MetricValue> ceiling_;
+};
+inline constexpr int kCeilingSplits = 10;
+
 /// energy_distance: 2 E|x - y| - E|x - x'| - E|y - y'| as U-statistic (Szekely & Rizzo 2004; pairs i = j left out);
 /// mmd: unbiased MMD^2 (Gretton et al. 2012, eq. 3) with the mean of five Gaussian kernels exp(-d^2 / (2 s^2)),
 /// s = median x {1/4, 1/2, 1, 2, 4}, median of the distances between true cells. Genes with NaN in any cell are left
-/// out. \param truth, prediction [cells, genes]; fewer than 2 cells in either: NaN, flag "too_few_rows"
-[[nodiscard]] std::vector<MetricValue> cell_distances(MatrixView<float> truth, MatrixView<float> prediction);
-
-/// The best score that noise leaves: the metrics of condition_metrics and cell_distances with the mean of one random
-/// half of the true cells as prediction and that of the other half as truth, mean over kCeilingSplits halvings of a
-/// fixed seed. Halves are noisier than the whole, so the ceiling is a low estimate. Names have the suffix "_ceiling".
-/// \param condition its truth and prediction are not used
-/// \returns nothing for fewer than 4 cells
-[[nodiscard]] std::vector<MetricValue> noise_ceiling(const ConditionMeans& condition, MatrixView<float> true_cells);
-inline constexpr int kCeilingSplits = 10;
+/// out. Fewer than 2 true or predicted cells: NaN, flag "too_few_rows"
+[[nodiscard]] std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows& prediction);
 
 /// Mean over rows per column, NaN values left out; NaN for a column without values.
-[[nodiscard]] std::vector<double> column_means(MatrixView<float> cells);
+[[nodiscard]] std::vector<double> column_means(const RowMatrix& cells);
 
 /// Every name that the functions above can give: what a table may be asked for.
 [[nodiscard]] const std::vector<std::string>& perturbation_metric_names();

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "metrics/column_means.hpp"
 #include "metrics/perturbation.hpp"
 
 namespace cdrzoo {
@@ -31,31 +32,6 @@ std::string dose_words(double log10_molar) {
   return fmt::format("{:.3g} nM", std::pow(10.0, log10_molar + 9));
 }
 
-/// Adds rows one at a time; values that are not there do not count.
-class RunningMean {
- public:
-  explicit RunningMean(std::int64_t genes) : sum_(static_cast<std::size_t>(genes), 0), count_(sum_.size(), 0) {}
-  template <typename T>
-  void add(const T* row) {
-    for (std::size_t g = 0; g < sum_.size(); ++g) {
-      if (!std::isfinite(row[g])) continue;
-      sum_[g] += static_cast<double>(row[g]);
-      ++count_[g];
-    }
-  }
-  [[nodiscard]] std::vector<double> take() const {
-    std::vector<double> mean(sum_.size(), kNan);
-    for (std::size_t g = 0; g < mean.size(); ++g) {
-      if (count_[g] > 0) mean[g] = sum_[g] / static_cast<double>(count_[g]);
-    }
-    return mean;
-  }
-
- private:
-  std::vector<double> sum_;
-  std::vector<std::int64_t> count_;
-};
-
 /// Rounded once: the file holds float32, and scores are computed from what it holds.
 void append(std::vector<float>& to, const std::vector<double>& row) {
   for (const double v : row) to.push_back(static_cast<float>(v));
@@ -63,9 +39,10 @@ void append(std::vector<float>& to, const std::vector<double>& row) {
 
 std::vector<double> doubles(const float* row, std::int64_t n) { return {row, row + n}; }
 
-class Collector {
+/// Fills the columns of a table that the data set and the fold alone decide.
+class Truth {
  public:
-  Collector(const Dataset& dataset, const std::vector<std::int32_t>& train_rows)
+  Truth(const Dataset& dataset, const std::vector<std::int32_t>& train_rows)
       : dataset_(dataset), p_(*dataset.perturbations) {
     table_.genes = p_.profile.cols;
     table_.deg_columns = p_.deg.cols > 0 ? p_.deg.cols : std::min<std::int64_t>(table_.genes, kDegSizes[2]);
@@ -79,37 +56,21 @@ class Collector {
     }
   }
 
-  void add(const PredictedProfiles& part) {
-    const std::size_t n = part.row.size();
-    if (part.status.size() != n || part.prediction.rows != static_cast<std::int64_t>(n) ||
-        (n > 0 && part.prediction.cols != table_.genes) ||
-        (!part.n_references.empty() && part.n_references.size() != n) ||
-        (!part.in_context.empty() && part.in_context.size() != n)) {
-      throw std::logic_error("the columns of predicted profiles differ in length");
-    }
+  void add(const ProfileRows& part) {
     std::map<std::int32_t, std::vector<std::size_t>> members;  // condition -> positions in the part
-    for (std::size_t i = 0; i < n; ++i) members[p_.condition[static_cast<std::size_t>(part.row[i])]].push_back(i);
-    for (const auto& [condition, positions] : members) add_condition(part, condition, positions);
+    for (std::size_t i = 0; i < part.row.size(); ++i)
+      members[p_.condition[static_cast<std::size_t>(part.row[i])]].push_back(i);
+    for (auto& [condition, positions] : members) add_condition(part, condition, std::move(positions));
   }
 
-  [[nodiscard]] ConditionTable finish() {
+  [[nodiscard]] ConditionTable take_table() {
     name_conditions();
-    // Columns of cells' scores that no condition has are no columns.
-    table_.metrics.erase(std::remove_if(table_.metrics.begin(), table_.metrics.end(),
-                                        [](const ConditionTable::Metric& m) {
-                                          return std::none_of(m.value.begin(), m.value.end(),
-                                                              [](double v) { return std::isfinite(v); });
-                                        }),
-                         table_.metrics.end());
-    for (ConditionTable::Metric& metric : table_.metrics) {
-      metric.value.resize(table_.size(), kNan);
-      metric.flag.resize(table_.size(), "");
-    }
     return std::move(table_);
   }
+  [[nodiscard]] std::vector<ConditionRows> take_rows() { return std::move(rows_); }
 
  private:
-  void add_condition(const PredictedProfiles& part, std::int32_t condition, const std::vector<std::size_t>& positions) {
+  void add_condition(const ProfileRows& part, std::int32_t condition, std::vector<std::size_t> positions) {
     const auto first = static_cast<std::size_t>(part.row[positions.front()]);
     const std::int32_t context = p_.context[first];
     table_.part.push_back(part.part);
@@ -127,38 +88,22 @@ class Collector {
             : static_cast<std::int32_t>(trained_alone_.count(p_.drug[first]) + trained_alone_.count(p_.drug_b[first])));
     table_.control_row.push_back(control_row(context));
     table_.train_row.push_back(train_row(context));
-    add_profiles(part, positions);
+    table_.n_rows.push_back(static_cast<std::int32_t>(positions.size()));
+
+    std::vector<std::int32_t> rows;
+    for (const std::size_t i : positions) rows.push_back(part.row[i]);
+    append(table_.truth, mean_of_profiles(rows));
     add_deg(condition);
-    if (part.part == "test" && positions.size() > 1) add_cell_scores(part, positions);
+    ConditionRows own{std::move(positions), std::nullopt};
+    if (part.part == "test" && rows.size() > 1) own.cells = scores_of_cells(std::move(rows));
+    rows_.push_back(std::move(own));
   }
 
-  void add_profiles(const PredictedProfiles& part, const std::vector<std::size_t>& positions) {
-    RunningMean truth(table_.genes);
-    RunningMean prediction(table_.genes);
-    std::map<std::int32_t, std::int32_t> failures;  // status -> rows
-    std::int32_t predicted = 0;
-    std::int32_t references = 0;
-    std::int32_t in_context = 0;
-    for (const std::size_t i : positions) {
-      truth.add(p_.profile.row(part.row[i], scratch_));
-      if (part.status[i] == 0) {
-        prediction.add(part.prediction.row(static_cast<std::int64_t>(i)));
-        ++predicted;
-      } else {
-        ++failures[part.status[i]];
-      }
-      if (!part.n_references.empty()) references = std::max(references, part.n_references[i]);
-      if (!part.in_context.empty()) in_context = std::max(in_context, part.in_context[i]);
-    }
-    append(table_.truth, truth.take());
-    append(table_.prediction, prediction.take());
-    table_.n_rows.push_back(static_cast<std::int32_t>(positions.size()));
-    table_.n_predicted.push_back(predicted);
-    table_.n_references.push_back(references);
-    table_.in_context.push_back(in_context);
-    const auto worst = std::max_element(failures.begin(), failures.end(),
-                                        [](const auto& a, const auto& b) { return a.second < b.second; });
-    table_.status.push_back(worst == failures.end() ? 0 : worst->first);
+  [[nodiscard]] std::vector<double> mean_of_profiles(const std::vector<std::int32_t>& rows) const {
+    ColumnMeans mean(table_.genes);
+    std::vector<float> scratch;  // a profile of a sparse data set
+    for (const std::int32_t row : rows) mean.add(p_.profile.row(row, scratch));
+    return mean.take();
   }
 
   void add_deg(std::int32_t condition) {
@@ -173,20 +118,8 @@ class Collector {
     table_.deg.insert(table_.deg.end(), list.begin(), list.end());
   }
 
-  void add_cell_scores(const PredictedProfiles& part, const std::vector<std::size_t>& positions) {
-    std::vector<float> true_cells;
-    std::vector<float> predicted_cells;
-    for (const std::size_t i : positions) {
-      const float* truth = p_.profile.row(part.row[i], scratch_);
-      true_cells.insert(true_cells.end(), truth, truth + table_.genes);
-      if (part.status[i] != 0) continue;
-      const float* prediction = part.prediction.row(static_cast<std::int64_t>(i));
-      predicted_cells.insert(predicted_cells.end(), prediction, prediction + table_.genes);
-    }
-    const auto rows = static_cast<std::int64_t>(positions.size());
-    const MatrixView<float> cells{true_cells.data(), rows, table_.genes};
-    keep(cell_distances(cells, {predicted_cells.data(), table_.n_predicted.back(), table_.genes}));
-
+  /// Of the condition that was added last.
+  [[nodiscard]] TruthScores scores_of_cells(std::vector<std::int32_t> rows) const {
     const std::vector<double> truth = last(table_.truth);
     const std::vector<double> control = control_of_last();
     std::vector<double> perturbed;
@@ -197,23 +130,8 @@ class Collector {
     }
     std::vector<std::int32_t> deg(table_.deg.end() - table_.deg_columns, table_.deg.end());
     deg.erase(std::find(deg.begin(), deg.end(), -1), deg.end());
-    keep(noise_ceiling({truth, truth, control, perturbed, deg, shifted}, cells));
-  }
-
-  /// Scores of the condition that was added last.
-  void keep(const std::vector<MetricValue>& scores) {
-    for (const MetricValue& score : scores) {
-      auto found = std::find_if(table_.metrics.begin(), table_.metrics.end(),
-                                [&](const ConditionTable::Metric& m) { return m.name == score.name; });
-      if (found == table_.metrics.end()) {
-        table_.metrics.push_back({score.name, {}, {}});
-        found = table_.metrics.end() - 1;
-      }
-      found->value.resize(table_.size() - 1, kNan);
-      found->flag.resize(table_.size() - 1, "");
-      found->value.push_back(score.value);
-      found->flag.push_back(score.flag);
-    }
+    const ConditionMeans condition{truth, truth, control, perturbed, deg, shifted};
+    return TruthScores({p_.profile, std::move(rows)}, &condition);
   }
 
   [[nodiscard]] std::vector<double> last(const std::vector<float>& matrix) const {
@@ -225,7 +143,7 @@ class Collector {
 
   /// Mean of all controls that the data set has of a context: single cells point at a random one each.
   [[nodiscard]] std::vector<double> control_mean(std::int32_t context) const {
-    RunningMean mean(table_.genes);
+    ColumnMeans mean(table_.genes);
     for (const std::int32_t sample : controls_of_context_.at(context)) mean.add(dataset_.expression().row(sample));
     return mean.take();
   }
@@ -239,15 +157,12 @@ class Collector {
   /// Mean over the training conditions of a context or of all, each counting once: of their perturbed profiles, or of
   /// the change of these against the control of their own context.
   [[nodiscard]] std::vector<double> training_mean(std::int32_t context, bool of_change) const {
-    RunningMean mean(table_.genes);
-    std::vector<float> scratch;
+    ColumnMeans mean(table_.genes);
     for (const auto& [trained, conditions] : train_of_context_) {
       if (context != kAllContexts && trained != context) continue;
       const std::vector<double> control = control_mean(trained);
       for (const auto& [condition, rows] : conditions) {
-        RunningMean own(table_.genes);
-        for (const std::int32_t row : rows) own.add(p_.profile.row(row, scratch));
-        std::vector<double> profile = own.take();
+        std::vector<double> profile = mean_of_profiles(rows);
         for (std::size_t g = 0; of_change && g < profile.size(); ++g) profile[g] -= control[g];
         mean.add(profile.data());
       }
@@ -296,19 +211,109 @@ class Collector {
   const Dataset& dataset_;
   const Dataset::Perturbations& p_;
   ConditionTable table_;
-  std::vector<float> scratch_;  // a profile of a sparse data set
+  std::vector<ConditionRows> rows_;
   std::map<std::int32_t, std::map<std::int32_t, std::vector<std::int32_t>>> train_of_context_;  // condition -> rows
   std::map<std::int32_t, std::set<std::int32_t>> controls_of_context_;
   std::set<std::int32_t> trained_alone_;
   std::map<std::int32_t, std::int32_t> control_row_, train_row_;
 };
 
+/// Adds what one model predicted.
+class Collector {
+ public:
+  Collector(const ConditionTable& truth, const std::vector<ConditionRows>& rows) : table_(truth), rows_(rows) {}
+
+  /// The next conditions, which are those of the part.
+  void add(const PredictedProfiles& part) {
+    const std::size_t n = part.row.size();
+    if (part.status.size() != n || part.prediction.rows != static_cast<std::int64_t>(n) ||
+        (n > 0 && part.prediction.cols != table_.genes) ||
+        (!part.n_references.empty() && part.n_references.size() != n) ||
+        (!part.in_context.empty() && part.in_context.size() != n)) {
+      throw std::logic_error("the columns of predicted profiles differ in length");
+    }
+    for (; next_ < table_.size() && table_.part[next_] == part.part; ++next_) add_condition(part, rows_[next_]);
+  }
+
+  [[nodiscard]] ConditionTable finish() {
+    // Columns of cells' scores that no condition has are no columns.
+    table_.metrics.erase(std::remove_if(table_.metrics.begin(), table_.metrics.end(),
+                                        [](const ConditionTable::Metric& m) {
+                                          return std::none_of(m.value.begin(), m.value.end(),
+                                                              [](double v) { return std::isfinite(v); });
+                                        }),
+                         table_.metrics.end());
+    return std::move(table_);
+  }
+
+ private:
+  void add_condition(const PredictedProfiles& part, const ConditionRows& condition) {
+    ColumnMeans mean(table_.genes);
+    CellRows predicted(RowMatrix(part.prediction), {});
+    std::map<std::int32_t, std::int32_t> failures;  // status -> rows
+    std::int32_t references = 0;
+    std::int32_t in_context = 0;
+    for (const std::size_t i : condition.position) {
+      if (part.status[i] == 0) {
+        mean.add(part.prediction.row(static_cast<std::int64_t>(i)));
+        predicted.row.push_back(static_cast<std::int32_t>(i));
+      } else {
+        ++failures[part.status[i]];
+      }
+      if (!part.n_references.empty()) references = std::max(references, part.n_references[i]);
+      if (!part.in_context.empty()) in_context = std::max(in_context, part.in_context[i]);
+    }
+    append(table_.prediction, mean.take());
+    table_.n_predicted.push_back(static_cast<std::int32_t>(predicted.row.size()));
+    table_.n_references.push_back(references);
+    table_.in_context.push_back(in_context);
+    const auto worst = std::max_element(failures.begin(), failures.end(),
+                                        [](const auto& a, const auto& b) { return a.second < b.second; });
+    table_.status.push_back(worst == failures.end() ? 0 : worst->first);
+    if (!condition.cells) return;
+    keep(cell_distances(*condition.cells, predicted));
+    keep(condition.cells->ceiling());
+  }
+
+  /// Scores of the next condition.
+  void keep(const std::vector<MetricValue>& scores) {
+    for (const MetricValue& score : scores) {
+      auto found = std::find_if(table_.metrics.begin(), table_.metrics.end(),
+                                [&](const ConditionTable::Metric& m) { return m.name == score.name; });
+      if (found == table_.metrics.end()) {
+        table_.metrics.push_back({score.name, std::vector<double>(table_.size(), kNan), {}});
+        found = table_.metrics.end() - 1;
+        found->flag.resize(table_.size());
+      }
+      found->value[next_] = score.value;
+      found->flag[next_] = score.flag;
+    }
+  }
+
+  ConditionTable table_;
+  const std::vector<ConditionRows>& rows_;
+  std::size_t next_ = 0;
+};
+
 }  // namespace
 
-ConditionTable collect_conditions(const Dataset& dataset, const std::vector<std::int32_t>& train_rows,
-                                  const std::vector<PredictedProfiles>& parts) {
-  Collector collector(dataset, train_rows);
-  for (const PredictedProfiles& part : parts) collector.add(part);
+FoldTruth::FoldTruth(const Dataset& dataset, const std::vector<std::int32_t>& train_rows,
+                     std::vector<ProfileRows> parts)
+    : parts_(std::move(parts)) {
+  Truth truth(dataset, train_rows);
+  for (const ProfileRows& part : parts_) truth.add(part);
+  table_ = truth.take_table();
+  conditions_ = truth.take_rows();
+}
+
+ConditionTable FoldTruth::collect(const std::vector<PredictedProfiles>& parts) const {
+  Collector collector(table_, conditions_);
+  if (parts.size() != parts_.size()) throw std::logic_error("predicted profiles of other parts than the truth's");
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].part != parts_[i].part || parts[i].row != parts_[i].row)
+      throw std::logic_error("predicted profiles of other rows than the truth's");
+    collector.add(parts[i]);
+  }
   return collector.finish();
 }
 

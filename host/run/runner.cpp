@@ -15,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -239,6 +240,8 @@ class Run {
       if (--left_of_fold_.at({cell.repeat, cell.fold}) > 0) return;
     }
     if (!options_.keep_bundles) bundles_->drop_fold(cell.repeat, cell.fold);
+    const std::lock_guard<std::mutex> lock(truths_mutex_);
+    truths_.erase({cell.repeat, cell.fold});
   }
 
   void give_up(const std::exception_ptr& error) {
@@ -424,18 +427,38 @@ class Run {
           name,        mean.row,          {mean.prediction.data(), static_cast<std::int64_t>(mean.row.size()), genes},
           mean.status, mean.n_references, mean.in_context};
     };
-    // The mean of the training profiles is the mean of what the tested model was trained on.
-    std::vector<std::int32_t> trained = fold.train;
-    if (plan_.experiment->refit == "train+val") {
-      trained.insert(trained.end(), fold.validation.begin(), fold.validation.end());
-    }
     table.conditions =
-        collect_conditions(*plan_.dataset, trained, {part("validation", validation), part("test", test)});
+        truth_of(cell, validation.row, test.row)->collect({part("validation", validation), part("test", test)});
     if (std::all_of(test.status.begin(), test.status.end(), [](auto status) { return status != 0; })) {
       const bool numeric = std::find(test.status.begin(), test.status.end(), kRowNumeric) != test.status.end();
       outcome.status = numeric ? "numeric" : "unsupported_entity";
       outcome.message = "predict: the model declined all " + std::to_string(test.row.size()) + " test profiles";
     }
+  }
+
+  /// The same for all models of a fold, in the order of rows that average_references() makes.
+  std::shared_ptr<const FoldTruth> truth_of(const CellPlan& cell, const std::vector<std::int32_t>& validation,
+                                            const std::vector<std::int32_t>& test) {
+    std::shared_future<std::shared_ptr<const FoldTruth>> truth;
+    {
+      const std::lock_guard<std::mutex> lock(truths_mutex_);
+      auto& known = truths_[{cell.repeat, cell.fold}];
+      if (!known.valid()) {
+        // Deferred: computed by the first who asks, outside of the lock, while others wait for it.
+        known = std::async(std::launch::deferred, [this, &cell, validation, test] {
+          // The mean of the training profiles is the mean of what the tested model was trained on.
+          const Fold& fold = plan_.split->at(cell.repeat, cell.fold);
+          std::vector<std::int32_t> trained = fold.train;
+          if (plan_.experiment->refit == "train+val") {
+            trained.insert(trained.end(), fold.validation.begin(), fold.validation.end());
+          }
+          return std::make_shared<const FoldTruth>(
+              *plan_.dataset, trained, std::vector<ProfileRows>{{"validation", validation}, {"test", test}});
+        });
+      }
+      truth = known;
+    }
+    return truth.get();
   }
 
   void append_part(const char* part, const std::vector<std::int32_t>& rows, const RawPart& raw, const Targets& targets,
@@ -602,6 +625,8 @@ class Run {
   int jobs_;
   bool with_repeat_;
   static inline std::mutex hdf5_;  // libhdf5 is used by one thread of the process at a time
+  std::mutex truths_mutex_;
+  std::map<std::pair<int, int>, std::shared_future<std::shared_ptr<const FoldTruth>>> truths_;  // by repeat and fold
   std::mutex targets_mutex_;
   std::deque<std::tuple<int, int, std::shared_ptr<const Targets>>> targets_;
   ProgressDisplay display_;

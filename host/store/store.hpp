@@ -22,7 +22,7 @@ struct PredictionTable {
   std::vector<double> truth;
   std::vector<double> prediction;    ///< NaN where status is not "ok"
   std::vector<std::int32_t> status;  ///< CDRZOO_ROW_*
-  /// Task "expression": instead of the columns above, which are empty then. Made by collect_conditions().
+  /// Task "expression": instead of the columns above, which are empty then. Made by FoldTruth::collect().
   std::optional<ConditionTable> conditions;
   [[nodiscard]] std::size_t size() const { return truth.size(); }
 };

@@ -285,16 +285,18 @@ TEST_CASE("The energy distance of small sets is the one by hand") {
   const std::vector<float> x = {0, 1};
   const std::vector<float> y = {3, 5};
   // E|x - y| = (3 + 5 + 2 + 4) / 4, E|x - x'| = 1, E|y - y'| = 2.
-  CHECK_THAT(value(cell_distances(matrix(x, 1), matrix(y, 1)), "energy_distance"), WithinAbs(2 * 3.5 - 1 - 2, 1e-14));
+  CHECK_THAT(value(cell_distances(TruthScores(matrix(x, 1)), matrix(y, 1)), "energy_distance"),
+             WithinAbs(2 * 3.5 - 1 - 2, 1e-14));
   // Of a set with itself the U-statistic is negative: pairs of a cell with itself do not count on one side only.
-  CHECK_THAT(value(cell_distances(matrix(x, 1), matrix(x, 1)), "energy_distance"), WithinAbs(2 * 0.5 - 1 - 1, 1e-14));
+  CHECK_THAT(value(cell_distances(TruthScores(matrix(x, 1)), matrix(x, 1)), "energy_distance"),
+             WithinAbs(2 * 0.5 - 1 - 1, 1e-14));
   // The median distance is 1: u = d^2 / 2.
   const auto kernel = [](double d) {
     const double u = d * d / 2;
     return (std::exp(-16 * u) + std::exp(-4 * u) + std::exp(-u) + std::exp(-u / 4) + std::exp(-u / 16)) / 5;
   };
   const double by_hand = kernel(1) + kernel(2) - 2 * (kernel(3) + kernel(5) + kernel(2) + kernel(4)) / 4;
-  CHECK_THAT(value(cell_distances(matrix(x, 1), matrix(y, 1)), "mmd"), WithinAbs(by_hand, 1e-14));
+  CHECK_THAT(value(cell_distances(TruthScores(matrix(x, 1)), matrix(y, 1)), "mmd"), WithinAbs(by_hand, 1e-14));
 }
 
 TEST_CASE("Energy distance and MMD of shifted Gaussians have their closed forms on average") {
@@ -305,7 +307,7 @@ TEST_CASE("Energy distance and MMD of shifted Gaussians have their closed forms 
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
       const auto x = normal(40, 2 * seed);
       const auto y = normal(40, 2 * seed + 1, shift);
-      const auto d = cell_distances(matrix(x, 1), matrix(y, 1));
+      const auto d = cell_distances(TruthScores(matrix(x, 1)), matrix(y, 1));
       energy.push_back(value(d, "energy_distance"));
       mmd.push_back(value(d, "mmd"));
     }
@@ -330,7 +332,7 @@ TEST_CASE("Distances by products of blocks are those by the definition, far from
   for (auto* cells : {&x, &y}) {
     for (float& v : *cells) v += 4096;
   }
-  const auto d = cell_distances(matrix(x, genes), matrix(y, genes));
+  const auto d = cell_distances(TruthScores(matrix(x, genes)), matrix(y, genes));
   CHECK_THAT(value(d, "energy_distance"),
              WithinRel(statistic(matrix(x, genes), matrix(y, genes), [](double r) { return r; }), 1e-9));
   Values within;
@@ -356,8 +358,8 @@ TEST_CASE("The order of cells and of genes does not matter to distances, equal c
   std::vector<float> turned_y(y.size());
   for (std::size_t i = 0; i < x.size(); ++i) turned[i] = x[x.size() - 1 - i];  // reverses cells and genes
   for (std::size_t i = 0; i < y.size(); ++i) turned_y[i] = y[y.size() - 1 - i];
-  const auto a = cell_distances(matrix(x, genes), matrix(y, genes));
-  const auto b = cell_distances(matrix(turned, genes), matrix(turned_y, genes));
+  const auto a = cell_distances(TruthScores(matrix(x, genes)), matrix(y, genes));
+  const auto b = cell_distances(TruthScores(matrix(turned, genes)), matrix(turned_y, genes));
   CHECK_THAT(value(a, "energy_distance"), WithinAbs(value(b, "energy_distance"), 1e-12));
   CHECK_THAT(value(a, "mmd"), WithinAbs(value(b, "mmd"), 1e-12));
   // A model that predicts one profile for all cells: no spread among predictions, exactly.
@@ -370,32 +372,58 @@ TEST_CASE("The order of cells and of genes does not matter to distances, equal c
     for (std::int64_t j = 0; j < i; ++j)
       within += distance(matrix(x, genes).row(i), matrix(x, genes).row(j), genes) / 190;
   }
-  CHECK_THAT(value(cell_distances(matrix(x, genes), matrix(one, genes)), "energy_distance"),
+  CHECK_THAT(value(cell_distances(TruthScores(matrix(x, genes)), matrix(one, genes)), "energy_distance"),
              WithinRel(2 * to_one - within, 1e-10));
 }
 
 TEST_CASE("Few cells, equal cells and unmeasured genes are told by a flag") {
   const std::vector<float> x = {1, 2, 1, 2};
   const std::vector<float> y = {3, 2, 5, 4};
-  CHECK(get(cell_distances({x.data(), 1, 2}, matrix(y, 2)), "mmd").flag == "too_few_rows");
-  const auto d = cell_distances(matrix(x, 2), matrix(y, 2));
+  CHECK(get(cell_distances(TruthScores(MatrixView<float>{x.data(), 1, 2}), matrix(y, 2)), "mmd").flag ==
+        "too_few_rows");
+  const auto d = cell_distances(TruthScores(matrix(x, 2)), matrix(y, 2));
   CHECK(get(d, "mmd").flag == "constant_truth");
   CHECK(std::isnan(value(d, "mmd")));
   CHECK(std::isfinite(value(d, "energy_distance")));
   const std::vector<float> holes = {0, std::numeric_limits<float>::quiet_NaN(), 1, 7};
   const std::vector<float> filled = {3, 0, 5, 0};
-  const auto left = cell_distances(matrix(holes, 2), matrix(filled, 2));
+  const auto left = cell_distances(TruthScores(matrix(holes, 2)), matrix(filled, 2));
   CHECK_THAT(value(left, "energy_distance"), WithinAbs(4.0, 1e-14));  // as the small sets by hand
   CHECK(get(left, "energy_distance").flag == "missing_genes");
+}
+
+TEST_CASE("A gene that a prediction lacks is left out of the truth's own distances, too") {
+  const std::int64_t genes = 5;
+  const auto x = normal(12 * 5, 51);
+  auto y = normal(9 * 5, 52, 0.4);
+  const TruthScores truth(matrix(x, genes));
+  const auto before = cell_distances(truth, matrix(y, genes));
+  std::vector<float> fewer_x;
+  std::vector<float> fewer_y;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (i % 5 != 3) fewer_x.push_back(x[i]);
+  }
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    if (i % 5 != 3) fewer_y.push_back(y[i]);
+  }
+  const auto expected = cell_distances(TruthScores(matrix(fewer_x, 4)), matrix(fewer_y, 4));
+  y[8] = std::numeric_limits<float>::quiet_NaN();
+  const auto got = cell_distances(truth, matrix(y, genes));
+  for (const char* name : {"energy_distance", "mmd"}) {
+    CHECK_THAT(value(got, name), WithinAbs(value(expected, name), 1e-12));
+    CHECK(get(got, name).flag == "missing_genes");
+    CHECK(value(got, name) != value(before, name));
+  }
 }
 
 TEST_CASE("Of many cells a fixed sample is taken, which is said and changes little") {
   const std::int64_t genes = 3;
   const auto x = normal(2000 * 3, 31);
   const auto y = normal(2000 * 3, 32, 0.5);
-  const auto d = cell_distances(matrix(x, genes), matrix(y, genes));
+  const auto d = cell_distances(TruthScores(matrix(x, genes)), matrix(y, genes));
   CHECK(get(d, "energy_distance").flag == "sampled");
-  CHECK(value(d, "energy_distance") == value(cell_distances(matrix(x, genes), matrix(y, genes)), "energy_distance"));
+  CHECK(value(d, "energy_distance") ==
+        value(cell_distances(TruthScores(matrix(x, genes)), matrix(y, genes)), "energy_distance"));
   CHECK_THAT(value(d, "energy_distance"),
              WithinAbs(statistic(matrix(x, genes), matrix(y, genes), [](double r) { return r; }), 0.1));
 }
@@ -415,7 +443,7 @@ TEST_CASE("The noise ceiling falls with noise and is the same every time") {
   };
   const ConditionMeans condition{truth, truth, control, perturbed, deg};
   const auto clean = noisy(0);
-  const auto perfect = noise_ceiling(condition, matrix(clean, genes));
+  const auto perfect = TruthScores(matrix(clean, genes), &condition).ceiling();
   CHECK_THAT(value(perfect, "r2_ceiling"), WithinAbs(1, 1e-12));
   CHECK_THAT(value(perfect, "pearson_delta_ctrl_ceiling"), WithinAbs(1, 1e-12));
   CHECK_THAT(value(perfect, "mse_deg20_ceiling"), WithinAbs(0, 1e-12));
@@ -423,16 +451,17 @@ TEST_CASE("The noise ceiling falls with noise and is the same every time") {
   double before = 1;
   for (const float size : {0.5F, 2.0F, 8.0F}) {
     const auto profile = noisy(size);
-    const auto ceiling = noise_ceiling(condition, matrix(profile, genes));
+    const auto ceiling = TruthScores(matrix(profile, genes), &condition).ceiling();
     const double now = value(ceiling, "pearson_delta_ctrl_ceiling");
     CHECK(now < before);
     before = now;
     // Two means of 20 cells each differ by noise of variance size^2 (1/20 + 1/20).
     CHECK_THAT(value(ceiling, "mse_ceiling"), WithinRel(static_cast<double>(size * size) / 10, 0.3));
     CHECK_THAT(value(ceiling, "energy_distance_ceiling") / static_cast<double>(size), WithinAbs(0, 0.3));
-    CHECK(value(noise_ceiling(condition, matrix(profile, genes)), "mmd_ceiling") == value(ceiling, "mmd_ceiling"));
+    CHECK(value(TruthScores(matrix(profile, genes), &condition).ceiling(), "mmd_ceiling") ==
+          value(ceiling, "mmd_ceiling"));
   }
-  CHECK(noise_ceiling(condition, {clean.data(), 3, genes}).empty());
+  CHECK(TruthScores(MatrixView<float>{clean.data(), 3, genes}, &condition).ceiling().empty());
 }
 
 TEST_CASE("Column means leave unmeasured values out") {

@@ -89,6 +89,13 @@ const ConditionTable::Metric& metric(const ConditionTable& table, const std::str
   throw std::runtime_error("no column " + name);
 }
 
+ConditionTable collect(const Dataset& dataset, const std::vector<std::int32_t>& train,
+                       const std::vector<PredictedProfiles>& parts) {
+  std::vector<ProfileRows> rows;
+  for (const auto& part : parts) rows.push_back({part.part, part.row});
+  return FoldTruth(dataset, train, rows).collect(parts);
+}
+
 Dataset open(const DatasetContent& content, const TemporaryFolder& folder) {
   write_dataset(content, folder.path() / "cells.h5");
   return Dataset::open(folder.path() / "cells.h5");
@@ -128,7 +135,7 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
   validation.row = br;
   validation.prediction = {predicted.data(), 1, kGenes};
   validation.status = {0};
-  const ConditionTable table = collect_conditions(dataset, train, {validation, test});
+  const ConditionTable table = collect(dataset, train, {validation, test});
 
   REQUIRE(table.size() == 3);
   CHECK(table.part == std::vector<std::string>{"validation", "test", "test"});
@@ -174,12 +181,12 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
   // The training mean counts conditions, not cells, and those of the context where there are any.
   train.insert(train.end(), bp.begin(), bp.end());
   train.insert(train.end(), br.begin(), br.end());
-  const ConditionTable own = collect_conditions(dataset, train, {test});
+  const ConditionTable own = collect(dataset, train, {test});
   for (std::int64_t g = 0; g < kGenes; ++g) {
     CHECK_THAT(at(own.train_perturbed, own.train_row[1], g),
                WithinAbs((mean_truth(dataset, bp, g) + mean_truth(dataset, br, g)) / 2, 1e-6));
   }
-  const ConditionTable untrained = collect_conditions(dataset, {}, {test});
+  const ConditionTable untrained = collect(dataset, {}, {test});
   CHECK(untrained.train_row == std::vector<std::int32_t>{-1, -1});
   CHECK(untrained.train_shifted.empty());
 }
@@ -190,7 +197,8 @@ TEST_CASE("Scores of cells are made from the rows of a condition, and only for t
   const auto ap = rows_of(dataset, "A", "p");
   std::vector<float> cells;
   for (const std::int32_t r : ap) {
-    cells.insert(cells.end(), dataset.perturbations->profile.dense().row(r), dataset.perturbations->profile.dense().row(r) + kGenes);
+    cells.insert(cells.end(), dataset.perturbations->profile.dense().row(r),
+                 dataset.perturbations->profile.dense().row(r) + kGenes);
   }
   std::vector<float> predicted;
   for (std::size_t i = 0; i < 7 * kGenes; ++i) predicted.push_back(static_cast<float>(i % 5));
@@ -200,15 +208,16 @@ TEST_CASE("Scores of cells are made from the rows of a condition, and only for t
   for (const std::int32_t r : rows_of(dataset, "A", "q")) test.row.push_back(r);
   test.prediction = {predicted.data(), 7, kGenes};
   test.status = {0, 0, 0, 0, 0, 1, 0};
-  const ConditionTable table = collect_conditions(dataset, {}, {test});
-  const auto expected = cell_distances({cells.data(), 6, kGenes}, {predicted.data(), 5, kGenes});
+  const ConditionTable table = collect(dataset, {}, {test});
+  const auto expected = cell_distances(TruthScores(MatrixView<float>{cells.data(), 6, kGenes}),
+                                       MatrixView<float>{predicted.data(), 5, kGenes});
   CHECK(metric(table, "energy_distance").value[0] == metric_value(expected, "energy_distance"));
   CHECK(metric(table, "mmd").value[0] == metric_value(expected, "mmd"));
   CHECK(std::isfinite(metric(table, "r2_ceiling").value[0]));
   CHECK(std::isnan(metric(table, "r2_ceiling").value[1]));  // one cell has no halves
   CHECK(std::isnan(metric(table, "energy_distance").value[1]));
   test.part = "validation";
-  CHECK(collect_conditions(dataset, {}, {test}).metrics.empty());
+  CHECK(collect(dataset, {}, {test}).metrics.empty());
 }
 
 TEST_CASE("DEG lists are the file's, else the largest mean differences") {
@@ -221,7 +230,7 @@ TEST_CASE("DEG lists are the file's, else the largest mean differences") {
   const std::vector<float> predicted(2 * kGenes, 1);
   test.prediction = {predicted.data(), 2, kGenes};
   test.status = {0, 0};
-  const ConditionTable computed = collect_conditions(without, {}, {test});
+  const ConditionTable computed = collect(without, {}, {test});
   CHECK(computed.deg_columns == kGenes);
   const std::vector<double> truth(computed.truth.begin(), computed.truth.end());
   const std::vector<double> control(computed.control.begin(), computed.control.end());
@@ -233,7 +242,7 @@ TEST_CASE("DEG lists are the file's, else the largest mean differences") {
   const TemporaryFolder other;
   const Dataset with = open(content, other);
   test.row = rows_of(with, "A", "p");
-  const ConditionTable given = collect_conditions(with, {}, {test});
+  const ConditionTable given = collect(with, {}, {test});
   CHECK(given.deg_columns == 2);
   CHECK(given.deg == std::vector<std::int32_t>{3, 1});
 }
@@ -245,10 +254,34 @@ TEST_CASE("Conditions of one name stay apart, and columns of unequal length are 
   const Dataset dataset = open(content, folder);
   const std::vector<float> predicted(2 * kGenes, 1);
   PredictedProfiles test{"test", {0, 1}, {predicted.data(), 2, kGenes}, {0, 0}, {}, {}};
-  const ConditionTable table = collect_conditions(dataset, {}, {test});
+  const ConditionTable table = collect(dataset, {}, {test});
   CHECK(table.name ==
         std::vector<std::string>{"A: same, 1 uM, 24 h (condition 0)", "A: same, 1 uM, 24 h (condition 1)"});
   CHECK(table.metrics.empty());
   test.status = {0};
-  CHECK_THROWS_AS(collect_conditions(dataset, {}, {test}), std::logic_error);
+  CHECK_THROWS_AS(collect(dataset, {}, {test}), std::logic_error);
+}
+
+TEST_CASE("One truth serves every model of a fold, and refuses predictions of other rows") {
+  const TemporaryFolder folder;
+  const Dataset dataset = open(content_of_cells({{0, 0, -1, -6, 24, 6}, {1, 0, -1, -6, 24, 5}}), folder);
+  const auto train = rows_of(dataset, "A", "p");
+  const auto rows = rows_of(dataset, "B", "p");
+  const FoldTruth truth(dataset, train, {{"validation", {}}, {"test", rows}});
+  const PredictedProfiles none{"validation", {}, {}, {}, {}, {}};
+  for (const std::size_t period : {3U, 5U, 7U}) {
+    std::vector<float> predicted;
+    for (std::size_t i = 0; i < 5 * kGenes; ++i) predicted.push_back(static_cast<float>(i % period));
+    const PredictedProfiles test{"test", rows, {predicted.data(), 5, kGenes}, {0, 0, 0, 0, 0}, {}, {}};
+    const ConditionTable shared = truth.collect({none, test});
+    const ConditionTable alone = collect(dataset, train, {test});
+    CHECK(shared.prediction == alone.prediction);
+    CHECK(shared.truth == alone.truth);
+    REQUIRE(shared.metrics.size() == alone.metrics.size());
+    for (std::size_t m = 0; m < shared.metrics.size(); ++m) CHECK(shared.metrics[m].value == alone.metrics[m].value);
+    CHECK_THROWS_AS(truth.collect({test}), std::logic_error);
+    PredictedProfiles other = test;
+    std::swap(other.row[0], other.row[1]);
+    CHECK_THROWS_AS(truth.collect({none, other}), std::logic_error);
+  }
 }
