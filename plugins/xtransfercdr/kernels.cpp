@@ -155,17 +155,4 @@ XT_PER_PROCESSOR void norm_backward(const Piece& piece, std::int64_t width, cons
   }
 }
 
-XT_PER_PROCESSOR void adam_range(float* __restrict p, const float* __restrict g, float* __restrict m,
-                                 float* __restrict v, std::int64_t n, AdamRates rates) {
-  constexpr float kBeta1 = 0.9F;
-  constexpr float kBeta2 = 0.999F;
-  constexpr float kEpsilon = 1e-8F;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float d = g[i] + rates.decay * p[i];
-    m[i] = kBeta1 * m[i] + (1.0F - kBeta1) * d;
-    v[i] = kBeta2 * v[i] + (1.0F - kBeta2) * d * d;
-    p[i] -= rates.step * m[i] / (std::sqrt(v[i]) * rates.root + kEpsilon);
-  }
-}
-
 }  // namespace cdrzoo::xtransfercdr

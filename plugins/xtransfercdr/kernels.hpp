@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops of training on the CPU, without LibTorch: batch normalisation with dropout and ReLU, and Adam.
+// The inner loops of training on the CPU, without LibTorch: batch normalisation with dropout and ReLU.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,5 @@ void norm_forward(const Piece& piece, std::int64_t width, const float* z, const 
 void norm_backward(const Piece& piece, std::int64_t width, const float* z, const float* dy, const float* gamma,
                    const float* beta, const float* mean, const float* scale, const Dropout& dropout, float* dz,
                    float* dgamma, float* dbeta);
-
-struct AdamRates {
-  float decay, step, root;  ///< weight decay (L2); lr / (1 - beta1^t); 1 / sqrt(1 - beta2^t)
-};
-
-/// n elements of a parameter, its gradient and its moments: g += decay p, then Adam with betas 0.9 and 0.999.
-void adam_range(float* p, const float* g, float* m, float* v, std::int64_t n, AdamRates rates);
 
 }  // namespace cdrzoo::xtransfercdr

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "training.hpp"
 
-#include <ATen/Parallel.h>
-
-#include <cmath>
-#include <utility>
-
-#include "kernels.hpp"
-
 namespace cdrzoo::xtransfercdr {
 
 Noise Noise::draw(const PairBatch& batch, const Objective& objective, std::int64_t latent, double deviation) {
@@ -86,51 +79,6 @@ torch::Tensor Losses::total(const Weights& w) const {
   if (combination.defined()) sum = sum + w.combination * combination;
   if (encoded_control.defined()) sum = sum + w.encoded_control * encoded_control;
   return sum;
-}
-
-namespace {
-
-constexpr std::int64_t kGrain = 32768;  // elements that are worth a thread
-constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
-
-}  // namespace
-
-Adam::Adam(std::vector<torch::Tensor> parameters, double decay) : parameters_(std::move(parameters)), decay_(decay) {
-  for (const auto& p : parameters_) {
-    mean_.push_back(torch::zeros_like(p.detach()));
-    square_.push_back(torch::zeros_like(p.detach()));
-  }
-}
-
-void Adam::zero_grad() {
-  for (const auto& p : parameters_) p.mutable_grad().reset();  // the next backward pass hands its own over
-}
-
-void Adam::step(double learning_rate) {
-  const torch::NoGradGuard no_grad;
-  ++steps_;
-  const double first = learning_rate / (1 - std::pow(kBeta1, static_cast<double>(steps_)));
-  const double root = 1 / std::sqrt(1 - std::pow(kBeta2, static_cast<double>(steps_)));
-  const AdamRates rates{static_cast<float>(decay_), static_cast<float>(first), static_cast<float>(root)};
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    torch::Tensor& p = parameters_[i];
-    if (!p.grad().defined()) continue;
-    const torch::Tensor g = p.grad().contiguous();
-    if (p.device().is_cpu()) {
-      auto* to = p.data_ptr<float>();
-      const auto* d = g.data_ptr<float>();
-      auto* m = mean_[i].data_ptr<float>();
-      auto* v = square_[i].data_ptr<float>();
-      at::parallel_for(0, p.numel(), kGrain, [=](std::int64_t from, std::int64_t end) {
-        adam_range(to + from, d + from, m + from, v + from, end - from, rates);
-      });
-      continue;
-    }
-    const torch::Tensor d = g + decay_ * p;
-    mean_[i].mul_(kBeta1).add_(d, 1 - kBeta1);
-    square_[i].mul_(kBeta2).addcmul_(d, d, 1 - kBeta2);
-    p.addcdiv_(mean_[i], square_[i].sqrt().mul_(root).add_(kEpsilon), -first);
-  }
 }
 
 }  // namespace cdrzoo::xtransfercdr

@@ -72,19 +72,4 @@ struct Passed {
 /// (5) to (10), (12) of a batch.
 [[nodiscard]] Losses losses(const Passed& passed, const PairBatch& batch, Mode mode, const Objective& objective);
 
-/// Adam with weight decay as part of the gradient (L2), in one pass over the memory on the CPU. LibTorch's rule, to
-/// rounding.
-class Adam {
- public:
-  Adam(std::vector<torch::Tensor> parameters, double decay);
-  void zero_grad();
-  /// Parameters without a gradient are left alone.
-  void step(double learning_rate);
-
- private:
-  std::vector<torch::Tensor> parameters_, mean_, square_;
-  double decay_;
-  std::int64_t steps_ = 0;
-};
-
 }  // namespace cdrzoo::xtransfercdr

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cdrzoo/torch.hpp>
+#include <cdrzoo/torch_optim.hpp>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -116,7 +117,7 @@ class XTransferCdr final : public sdk::Model {
     net_ = XTransfer(sizes_);
     net_->to(device);
     net_->train();
-    Adam adam(net_->parameters(), options_.weight_decay);
+    sdk::Adam adam(net_->parameters(), sdk::WeightDecay::adam(options_.weight_decay));
     context.info(std::to_string(sampler.n_items()) + " items per epoch, " + std::to_string(sampler.n_combined()) +
                  " of them with a profile of two perturbations; batches of " + std::to_string(batch_size(sampler)));
     std::uint64_t step = 0;

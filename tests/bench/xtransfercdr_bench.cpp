@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cdrzoo/torch.hpp>
+#include <cdrzoo/torch_optim.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -166,7 +167,7 @@ int main(int argc, char** argv) {
   sizes.genes = kGenes;
   const Objective objective;
   XTransfer net(sizes);
-  Adam adam(net->parameters(), 5e-4);
+  sdk::Adam adam(net->parameters(), sdk::WeightDecay::adam(5e-4));
   net->train();
   AsWritten written;
   const torch::Tensor cube = torch::rand({2048, 2048});

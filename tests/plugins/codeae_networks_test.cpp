@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cdrzoo/torch_optim.hpp>
 #include <cmath>
 
 #include "../../plugins/baselines/codeae/finetune.hpp"
 #include "../../plugins/baselines/codeae/losses.hpp"
 #include "../../plugins/baselines/codeae/networks.hpp"
-#include "../../plugins/baselines/codeae/optimizers.hpp"
 #include "support/catch.hpp"
 #include "support/golden_torch.hpp"
 
@@ -155,13 +155,13 @@ TEST_CASE("three steps of each optimiser end where the reference's end", "[golde
     std::vector<double> losses;
     {
       Adversarial model(golden);
-      AdamW optimizer(model.net->parameters(), kRate);
+      cdrzoo::sdk::Adam optimizer(model.net->parameters(), cdrzoo::sdk::WeightDecay::adamw());
       for (int step = 0; step < 3; ++step) {
         optimizer.zero_grad();
         const torch::Tensor loss = model.reconstruct().total;
         losses.push_back(loss.item<double>());
         loss.backward();
-        optimizer.step();
+        optimizer.step(kRate);
       }
       CHECK(compare(golden, "loss/ae_before_each_step", losses) == "");
       CHECK(compare_module(golden, "after3_ae", *model.net, "", &*model.weights) == "");
@@ -169,7 +169,7 @@ TEST_CASE("three steps of each optimiser end where the reference's end", "[golde
     losses.clear();
     {
       Adversarial model(golden);
-      RmsProp optimizer(model.critic->parameters(), kRate);
+      cdrzoo::sdk::RmsProp optimizer(model.critic->parameters());
       const auto r = model.reconstruct();
       for (int step = 0; step < 3; ++step) {
         optimizer.zero_grad();
@@ -177,7 +177,7 @@ TEST_CASE("three steps of each optimiser end where the reference's end", "[golde
         const auto loss = critic_loss(model.critic, r.source.both(), r.target.both(), between, model.penalty);
         losses.push_back(loss.total.item<double>());
         loss.total.backward();
-        optimizer.step();
+        optimizer.step(kRate);
       }
       CHECK(compare(golden, "loss/critic_before_each_step", losses) == "");
       CHECK(compare_module(golden, "after3_critic", *model.critic, "critic.", &*model.weights) == "");
@@ -185,14 +185,14 @@ TEST_CASE("three steps of each optimiser end where the reference's end", "[golde
     losses.clear();
     {
       Adversarial model(golden);
-      RmsProp optimizer(model.net->parameters(), kRate);
+      cdrzoo::sdk::RmsProp optimizer(model.net->parameters());
       for (int step = 0; step < 3; ++step) {
         optimizer.zero_grad();
         const auto r = model.reconstruct();
         const torch::Tensor loss = r.total + generator_adversarial(model.critic, r.target.both());
         losses.push_back(loss.item<double>());
         loss.backward();
-        optimizer.step();
+        optimizer.step(kRate);
       }
       CHECK(compare(golden, "loss/generator_before_each_step", losses) == "");
       CHECK(compare_module(golden, "after3_generator", *model.net, "", &*model.weights) == "");
@@ -292,32 +292,6 @@ TEST_CASE("a mask of dropout leaves out its share, keeps the mean and never come
   CHECK(torch::equal(mask, dropout_mask(x, 0.1)));
   CHECK(torch::equal(with_dropout(x, 0.5, /*train=*/false), x));
   CHECK(torch::equal(with_dropout(x, 0.0, /*train=*/true), x));
-}
-
-TEST_CASE("the one-pass optimisers follow LibTorch's") {
-  torch::manual_seed(7);
-  const torch::Tensor start = torch::randn({300, 200});  // more than one thread's share
-  const bool adam = GENERATE(true, false);
-  torch::Tensor ours = start.clone().requires_grad_();
-  torch::Tensor theirs = start.clone().requires_grad_();
-  AdamW adamw({ours}, 1e-3);
-  RmsProp rmsprop({ours}, 1e-3);
-  torch::optim::AdamW adamw_reference({theirs}, torch::optim::AdamWOptions(1e-3).weight_decay(0.01));
-  torch::optim::RMSprop rmsprop_reference({theirs}, torch::optim::RMSpropOptions(1e-3));
-  for (int step = 0; step < 5; ++step) {
-    const torch::Tensor target = torch::randn_like(start);
-    for (auto* p : {&ours, &theirs}) {
-      p->mutable_grad() = torch::Tensor();
-      (*p - target).pow(4).mean().mul(1000).backward();
-    }
-    adam ? adamw.step() : rmsprop.step();
-    if (adam) {
-      adamw_reference.step();
-    } else {
-      rmsprop_reference.step();
-    }
-  }
-  CHECK(torch::allclose(ours, theirs, 1e-5, 1e-6));
 }
 
 TEST_CASE("the response classifier learns as the reference's does, the encoder's last layer unfrozen after three steps",

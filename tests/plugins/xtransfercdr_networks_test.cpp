@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cdrzoo/torch_optim.hpp>
 #include <cmath>
 #include <map>
 #include <set>
@@ -189,7 +190,7 @@ TEST_CASE("three steps of Adam leave the reference's weights and statistics") {
     CAPTURE(golden.name());
     Reference r(golden);
     r.net->train();
-    Adam adam(r.net->parameters(), /*decay=*/5e-4);
+    cdrzoo::sdk::Adam adam(r.net->parameters(), cdrzoo::sdk::WeightDecay::adam(5e-4));
     std::vector<double> before;
     for (int i = 0; i < 3; ++i) {
       adam.zero_grad();
@@ -445,23 +446,6 @@ TEST_CASE("a joint batch norm moves the running statistics once per step, separa
     CHECK(calls("encoderG_S") == (joint ? 1 : 2));
     CHECK(calls("decoderG") == (joint ? 1 : 7));
   }
-}
-
-TEST_CASE("our Adam is LibTorch's") {
-  torch::manual_seed(7);
-  torch::Tensor ours = torch::randn({70000});
-  torch::Tensor theirs = ours.clone().requires_grad_(true);
-  ours.requires_grad_(true);
-  torch::optim::Adam reference({theirs}, torch::optim::AdamOptions(1e-2).weight_decay(0.1));
-  Adam adam({ours}, 0.1);
-  for (int i = 0; i < 5; ++i) {
-    const torch::Tensor g = torch::randn({70000});
-    ours.mutable_grad() = g;
-    theirs.mutable_grad() = g.clone();
-    reference.step();
-    adam.step(1e-2);
-  }
-  CHECK(torch::allclose(ours, theirs, 1e-5, 1e-6));
 }
 
 TEST_CASE("without an activation latents may be negative, with it they are not") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cdrzoo/torch.hpp>
 #include <cdrzoo/torch_safetensors.hpp>
+#include <cdrzoo/torch_target_unit.hpp>
 #include <numeric>
 
 #include "plugins/harness.hpp"
@@ -356,4 +357,15 @@ TEST_CASE("the area under the curve counts pairs, ties half, and is NaN where it
   CHECK(sdk::auroc({1, 1, 1}, {0, 1, 1}) == 0.5);
   CHECK(std::isnan(sdk::auroc({1, 2}, {1, 1})));
   CHECK(std::isnan(sdk::auroc({1, std::nanf("")}, {0, 1})));  // a training that diverged
+}
+
+TEST_CASE("a target's unit is its deviation about its mean, and there and back changes nothing") {
+  const torch::Tensor y = torch::tensor({1.0F, 3.0F, 5.0F, 7.0F});
+  const auto unit = sdk::TargetUnit::of(y);
+  CHECK(unit.mean == 4);
+  CHECK(unit.scale == std::sqrt(5.0));
+  CHECK(torch::allclose(unit.to_network(y).square().mean(), torch::ones({})));
+  CHECK(torch::allclose(unit.from_network(unit.to_network(y)), y));
+  CHECK(sdk::TargetUnit::of(torch::full({3}, 2)).scale == 1);  // constant: only centred
+  CHECK(sdk::TargetUnit().to_network(y).equal(y));             // labels
 }

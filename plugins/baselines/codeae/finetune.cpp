@@ -2,13 +2,13 @@
 #include "finetune.hpp"
 
 #include <algorithm>
+#include <cdrzoo/torch_optim.hpp>
 #include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
 
 #include "losses.hpp"
-#include "optimizers.hpp"
 
 namespace cdrzoo::codeae {
 
@@ -96,8 +96,8 @@ void Bank::step(const std::vector<torch::Tensor>& gradients, const std::vector<s
                 double learning_rate) {
   std::vector<torch::Tensor> all = parameters();
   for (std::size_t i = 0; i < all.size(); ++i) {
-    adamw_step(all[i], gradients[i], mean_[i], square_[i], all[i].numel() / size(), steps, learning_rate,
-               /*decay=*/0.01);
+    sdk::adam_step(all[i], gradients[i], mean_[i], square_[i], all[i].numel() / size(), steps, learning_rate,
+                   sdk::WeightDecay::adamw());
   }
 }
 

@@ -2,12 +2,12 @@
 #include "pretrain.hpp"
 
 #include <algorithm>
+#include <cdrzoo/torch_optim.hpp>
 #include <cmath>
 #include <numeric>
 #include <string>
 
 #include "losses.hpp"
-#include "optimizers.hpp"
 
 namespace cdrzoo::codeae {
 
@@ -93,7 +93,7 @@ void train_separation(sdk::Context& context, const Domains& x, SeparationNetwork
                       const std::vector<torch::Tensor>& further_parameters) {
   std::vector<torch::Tensor> parameters = net->parameters();
   parameters.insert(parameters.end(), further_parameters.begin(), further_parameters.end());
-  AdamW optimizer(parameters, options.learning_rate);
+  sdk::Adam optimizer(parameters, sdk::WeightDecay::adamw());
   DomainBatches batches(context, x, options.batch_size, "separation");
   net->train();
   for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
@@ -109,7 +109,7 @@ void train_separation(sdk::Context& context, const Domains& x, SeparationNetwork
       torch::Tensor loss = auto_encoder_loss(net, batch, codes.front(), codes.back(), options.orthogonality);
       if (both && alignment) loss = loss + options.alignment * alignment(codes.front(), codes.back());
       loss.backward();
-      optimizer.step();
+      optimizer.step(options.learning_rate);
       mean.add(loss);
     }
     context.progress("pre-training", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(epochs),
@@ -119,8 +119,8 @@ void train_separation(sdk::Context& context, const Domains& x, SeparationNetwork
 
 void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetwork& net, Perceptron& critic,
                          const PretrainOptions& options, std::int64_t epochs) {
-  RmsProp critic_optimizer(critic->parameters(), options.learning_rate);
-  RmsProp generator_optimizer(net->parameters(), options.learning_rate);
+  sdk::RmsProp critic_optimizer(critic->parameters());
+  sdk::RmsProp generator_optimizer(net->parameters());
   DomainBatches batches(context, x, options.batch_size, "adversarial");
   const std::int64_t size = batches.size();
   std::int64_t since_generator = 0;
@@ -131,7 +131,7 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
     const CriticLoss loss =
         critic_loss(critic, source, target, interpolate(source, target, a), options.gradient_penalty);  // (7)
     loss.total.backward();
-    critic_optimizer.step();
+    critic_optimizer.step(options.learning_rate);
     return loss.total;
   };
   const auto generator_step = [&](const Domains& batch) {
@@ -142,7 +142,7 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
     const torch::Tensor loss = auto_encoder_loss(net, batch, codes[0], codes[1], options.orthogonality) +
                                options.alignment * generator_adversarial(critic, codes.back().both());  // (1) + (8)
     loss.backward();
-    generator_optimizer.step();
+    generator_optimizer.step(options.learning_rate);
     return loss;
   };
 
@@ -186,7 +186,7 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
 
 void train_auto_encoder(sdk::Context& context, const Domains& x, AutoEncoder& net, const PretrainOptions& options,
                         std::int64_t epochs) {
-  AdamW optimizer(net->parameters(), options.learning_rate);
+  sdk::Adam optimizer(net->parameters(), sdk::WeightDecay::adamw());
   DomainBatches batches(context, x, options.batch_size, "auto-encoder");
   net->train();
   const auto one_domain = [&](const torch::Tensor& rows, const torch::Tensor& code) {
@@ -210,7 +210,7 @@ void train_auto_encoder(sdk::Context& context, const Domains& x, AutoEncoder& ne
         if (options.method == Method::coral) loss = loss + options.alignment * coral(source, target);
       }
       loss.backward();
-      optimizer.step();
+      optimizer.step(options.learning_rate);
       mean.add(loss);
     }
     context.progress("pre-training", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(epochs),

@@ -79,7 +79,7 @@ class DeepCdrModel final : public sdk::Model {
     const Rows train(data.train, blocks_, device);
     graph_cdr::check_targets(train);
     gene_unit_of(train.blocks[expression_at()]);
-    unit_ = binary_ || options_.reference ? graph_cdr::TargetUnit() : graph_cdr::TargetUnit::of(train.y());
+    unit_ = binary_ || options_.reference ? sdk::TargetUnit() : sdk::TargetUnit::of(train.y());
     std::optional<Rows> valid;
     if (data.valid) valid.emplace(*data.valid, blocks_, device);
     net_ = DeepCdr(sizes_);
@@ -89,11 +89,12 @@ class DeepCdrModel final : public sdk::Model {
     torch::optim::Adam optimizer(
         net_->parameters(),
         torch::optim::AdamOptions(options_.learning_rate).eps(sizes_.preset == Preset::keras ? 1e-7 : 1e-8));
-    sdk::EarlyStopping stop(options_.patience, /*min_delta=*/0.0);
     const sdk::Batches batches(context, train.size(), options_.batch_size, {true, /*min_rows=*/2, "batches"});
-    const std::int64_t n_epochs =
-        std::max(options_.epochs, (options_.min_steps + batches.per_epoch() - 1) / batches.per_epoch());
-    for (std::int64_t epoch = 0; epoch < n_epochs; ++epoch) {
+    std::optional<graph_cdr::Watch> watch;
+    if (valid) watch.emplace(unit_.to_network(valid->y()), binary_, options_.reference);
+    graph_cdr::Epochs epochs(context, options_.epochs, options_.min_steps, batches.per_epoch(), options_.patience,
+                             std::move(watch));
+    for (std::int64_t epoch = 0; epoch < epochs.size(); ++epoch) {
       context.step("epoch " + std::to_string(epoch + 1));
       net_->train();
       torch::Tensor sum = torch::zeros({}, device);
@@ -106,21 +107,9 @@ class DeepCdrModel final : public sdk::Model {
         sum += loss.detach();
       }
       const double train_loss = sum.item<double>() / static_cast<double>(batches.per_epoch());
-      if (!std::isfinite(train_loss)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
-      const auto done = static_cast<std::uint64_t>(epoch + 1);
-      const auto total = static_cast<std::uint64_t>(n_epochs);
-      if (!valid || ((epoch + 1) * batches.per_epoch() < options_.min_steps && epoch + 1 != n_epochs)) {
-        context.progress("epochs", done, total, {{"train_loss", train_loss}});
-        continue;
-      }
-      const torch::NoGradGuard no_grad;
-      const graph_cdr::Watch watch(unit_.to_network(valid->y()), binary_, options_.reference);
-      const double valid_loss = watch.loss(outputs(context, *valid));
-      context.progress("epochs", done, total, {{"train_loss", train_loss}, {"valid_loss", valid_loss}});
-      if (stop.update(valid_loss, *net_)) break;
+      if (epochs.done(epoch, train_loss, *net_, [&] { return outputs(context, *valid); })) break;
     }
-    if (valid) stop.restore(*net_);
-    net_->eval();
+    epochs.finish(*net_);
   }
 
   void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
@@ -267,7 +256,7 @@ class DeepCdrModel final : public sdk::Model {
   }
 
   bool binary_;
-  graph_cdr::TargetUnit unit_;
+  sdk::TargetUnit unit_;
   torch::Tensor gene_mean_, gene_scale_;  // f32 [genes], on the CPU
   Options options_;
   deepcdr::Sizes sizes_;

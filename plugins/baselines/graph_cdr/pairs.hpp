@@ -4,9 +4,13 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cdrzoo/torch.hpp>
+#include <cdrzoo/torch_target_unit.hpp>
 #include <cmath>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "molecules.hpp"
@@ -55,28 +59,6 @@ struct Rows {
   }
 };
 
-/// The unit of the network's output: the deviation of the training responses about their mean. Labels and the variant
-/// "reference" stay as they are.
-struct TargetUnit {
-  double mean = 0, scale = 1;
-
-  static TargetUnit of(const torch::Tensor& y) {
-    const torch::Tensor values = y.to(torch::kFloat64);
-    const double deviation = values.std(/*unbiased=*/false).item<double>();
-    return {values.mean().item<double>(), deviation > 1e-12 ? deviation : 1.0};
-  }
-  [[nodiscard]] torch::Tensor to_network(const torch::Tensor& y) const { return (y - mean) / scale; }
-  [[nodiscard]] torch::Tensor from_network(const torch::Tensor& f) const { return f * scale + mean; }
-  void save(sdk::StateWriter& state) const {
-    state.scalar("target_mean", mean);
-    state.scalar("target_scale", scale);
-  }
-  void load(const sdk::StateReader& state) {
-    mean = state.scalar<double>("target_mean");
-    scale = state.scalar<double>("target_scale");
-  }
-};
-
 /// Correlation of two vectors; 0 where either is constant.
 [[nodiscard]] inline double pearson(const torch::Tensor& a, const torch::Tensor& b) {
   const torch::Tensor x = a.to(torch::kFloat64) - a.to(torch::kFloat64).mean();
@@ -120,6 +102,50 @@ template <class F>
   }
   return torch::cat(chunks);
 }
+
+/// When training ends: early stopping over epochs, of which there are so many that \p min_steps steps are made, and
+/// before which none is chosen.
+class Epochs {
+ public:
+  /// \p watch: of the early-stopping rows, or none.
+  Epochs(const sdk::Context& context, std::int64_t epochs, std::int64_t min_steps, std::int64_t per_epoch,
+         std::int64_t patience, std::optional<Watch> watch)
+      : context_(context),
+        watch_(std::move(watch)),
+        n_(std::max(epochs, (min_steps + per_epoch - 1) / per_epoch)),
+        min_steps_(min_steps),
+        per_epoch_(per_epoch),
+        stop_(patience, /*min_delta=*/0.0) {}
+  [[nodiscard]] std::int64_t size() const { return n_; }
+
+  /// \p epoch from 0; \p outputs(), those of the early-stopping rows, are asked for where an epoch can be chosen.
+  /// \returns whether training ends here. \throws Error if the training loss is not finite.
+  template <class F>
+  [[nodiscard]] bool done(std::int64_t epoch, double train_loss, const torch::nn::Module& net, const F& outputs) {
+    if (!std::isfinite(train_loss)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
+    const auto passed = static_cast<std::uint64_t>(epoch + 1);
+    const auto total = static_cast<std::uint64_t>(n_);
+    if (!watch_ || ((epoch + 1) * per_epoch_ < min_steps_ && epoch + 1 != n_)) {
+      context_.progress("epochs", passed, total, {{"train_loss", train_loss}});
+      return false;
+    }
+    const torch::NoGradGuard no_grad;
+    const double valid_loss = watch_->loss(outputs());
+    context_.progress("epochs", passed, total, {{"train_loss", train_loss}, {"valid_loss", valid_loss}});
+    return stop_.update(valid_loss, net);
+  }
+  /// The weights of the chosen epoch, without early-stopping rows of the last; in eval mode.
+  void finish(torch::nn::Module& net) const {
+    if (watch_) stop_.restore(net);
+    net.eval();
+  }
+
+ private:
+  const sdk::Context& context_;
+  std::optional<Watch> watch_;
+  std::int64_t n_, min_steps_, per_epoch_;
+  sdk::EarlyStopping stop_;
+};
 
 /// \throws Error unless there are labels, all finite.
 inline void check_targets(const Rows& train) {

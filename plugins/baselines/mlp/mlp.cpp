@@ -3,6 +3,7 @@
 // equations.
 #include <algorithm>
 #include <cdrzoo/torch.hpp>
+#include <cdrzoo/torch_target_unit.hpp>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -83,7 +84,10 @@ class Mlp final : public sdk::Model {
     net_ = TwoTowers(sizes_);
     net_->to(device);
     net_->scale_to(train.expression);
-    scale_target_to(train.pairs.target);
+    if (!torch::isfinite(train.pairs.target).all().item<bool>()) {
+      throw sdk::Error(CDRZOO_E_DATA, "a training target is not finite");
+    }
+    unit_ = binary_ ? sdk::TargetUnit() : sdk::TargetUnit::of(train.pairs.target);
 
     torch::optim::Adam optimizer(net_->parameters(),
                                  torch::optim::AdamOptions(options_.learning_rate).weight_decay(options_.weight_decay));
@@ -120,7 +124,7 @@ class Mlp final : public sdk::Model {
     const sdk::TorchGuard guard(context, sdk::Grad::off);
     if (query.n_obs() == 0) return;
     const torch::Tensor f = outputs(context, Rows(query, sdk::device_of(context)));
-    sdk::copy_to(binary_ ? torch::sigmoid(f) : f * target_scale_ + target_mean_, out.mean());
+    sdk::copy_to(binary_ ? torch::sigmoid(f) : unit_.from_network(f), out.mean());
   }
 
   void embed(sdk::Context& context, sdk::Axis axis, const sdk::View& view, sdk::Matrix<float> out) const override {
@@ -139,17 +143,15 @@ class Mlp final : public sdk::Model {
 
   void save(sdk::Context&, sdk::StateWriter& state) const override {
     sdk::save_module(state, *net_);
-    state.scalar("target_mean", target_mean_);
-    state.scalar("target_scale", target_scale_);
+    unit_.save(state);
   }
 
   void load(sdk::Context& context, sdk::StateReader& state) override {
     const sdk::TorchGuard guard(context, sdk::Grad::off);
     net_ = TwoTowers(sizes_);
     sdk::load_module(state, *net_);
+    unit_.load(state);
     net_->eval();
-    target_mean_ = state.scalar<double>("target_mean");
-    target_scale_ = state.scalar<double>("target_scale");
   }
 
   [[nodiscard]] sdk::ModelInfo info() const override {
@@ -162,20 +164,10 @@ class Mlp final : public sdk::Model {
   }
 
  private:
-  /// The unit of the network's output: the deviation of the training targets about their mean.
-  void scale_target_to(const torch::Tensor& target) {
-    if (!torch::isfinite(target).all().item<bool>()) throw sdk::Error(CDRZOO_E_DATA, "a training target is not finite");
-    if (binary_) return;
-    const torch::Tensor y = target.to(torch::kFloat64);
-    target_mean_ = y.mean().item<double>();
-    const double deviation = y.std(/*unbiased=*/false).item<double>();
-    target_scale_ = deviation > 1e-12 ? deviation : 1.0;
-  }
-
   /// \p output [n] of the network against targets [n, 1].
   [[nodiscard]] torch::Tensor loss_of(const torch::Tensor& output, const torch::Tensor& target) const {
     const torch::Tensor y = target.squeeze(/*dim=*/1);
-    return binary_ ? mlp::logistic_loss(output, y) : mlp::squared_error(output, (y - target_mean_) / target_scale_);
+    return binary_ ? mlp::logistic_loss(output, y) : mlp::squared_error(output, unit_.to_network(y));
   }
 
   /// Over all rows, with dropout off.
@@ -204,7 +196,7 @@ class Mlp final : public sdk::Model {
   mlp::Sizes sizes_;
   Options options_;
   mutable TwoTowers net_{nullptr};  // predict moves it to the device of its call
-  double target_mean_ = 0, target_scale_ = 1;
+  sdk::TargetUnit unit_;
 };
 
 }  // namespace

@@ -92,7 +92,7 @@ class PancdrModel final : public sdk::Model {
     const torch::Device device = sdk::device_of(context);
     const Rows train(data.train, {graph_cdr::kExpression}, device);
     graph_cdr::check_targets(train);
-    unit_ = binary_ || options_.reference ? graph_cdr::TargetUnit() : graph_cdr::TargetUnit::of(train.y());
+    unit_ = binary_ || options_.reference ? sdk::TargetUnit() : sdk::TargetUnit::of(train.y());
     std::optional<Rows> valid;
     if (data.valid) valid.emplace(*data.valid, std::vector<std::string>{graph_cdr::kExpression}, device);
     net_ = Pancdr(sizes_);
@@ -101,13 +101,14 @@ class PancdrModel final : public sdk::Model {
     torch::optim::Adam response(net_->response_parameters(), torch::optim::AdamOptions(options_.learning_rate));
     torch::optim::Adam discriminator(net_->discriminator->parameters(),
                                      torch::optim::AdamOptions(options_.discriminator_rate));
-    sdk::EarlyStopping stop(options_.patience, /*min_delta=*/0.0);
     const sdk::Batches batches(context, train.size(), options_.batch_size);
     TargetBatches targets(context, target_samples(context, data, device), options_.target_batch_size,
                           /*replay=*/options_.reference);
-    const std::int64_t n_epochs =
-        std::max(options_.epochs, (options_.min_steps + batches.per_epoch() - 1) / batches.per_epoch());
-    for (std::int64_t epoch = 0; epoch < n_epochs; ++epoch) {
+    std::optional<graph_cdr::Watch> watch;
+    if (valid) watch.emplace(unit_.to_network(valid->y()), binary_, options_.reference);
+    graph_cdr::Epochs epochs(context, options_.epochs, options_.min_steps, batches.per_epoch(), options_.patience,
+                             std::move(watch));
+    for (std::int64_t epoch = 0; epoch < epochs.size(); ++epoch) {
       context.step("epoch " + std::to_string(epoch + 1));
       net_->train();
       targets.start_epoch(epoch);
@@ -125,21 +126,9 @@ class PancdrModel final : public sdk::Model {
         ++n_steps;
       }
       const double train_loss = sum.item<double>() / static_cast<double>(n_steps);
-      if (!std::isfinite(train_loss)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
-      const auto done = static_cast<std::uint64_t>(epoch + 1);
-      const auto total = static_cast<std::uint64_t>(n_epochs);
-      if (!valid || ((epoch + 1) * batches.per_epoch() < options_.min_steps && epoch + 1 != n_epochs)) {
-        context.progress("epochs", done, total, {{"train_loss", train_loss}});
-        continue;
-      }
-      const torch::NoGradGuard no_grad;
-      const graph_cdr::Watch watch(unit_.to_network(valid->y()), binary_, options_.reference);
-      const double valid_loss = watch.loss(outputs(context, *valid, options_.reference));
-      context.progress("epochs", done, total, {{"train_loss", train_loss}, {"valid_loss", valid_loss}});
-      if (stop.update(valid_loss, *net_)) break;
+      if (epochs.done(epoch, train_loss, *net_, [&] { return outputs(context, *valid, options_.reference); })) break;
     }
-    if (valid) stop.restore(*net_);
-    net_->eval();
+    epochs.finish(*net_);
   }
 
   void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
@@ -256,7 +245,7 @@ class PancdrModel final : public sdk::Model {
   }
 
   bool binary_;
-  graph_cdr::TargetUnit unit_;
+  sdk::TargetUnit unit_;
   pancdr::Sizes sizes_;
   Options options_;
   mutable Pancdr net_{nullptr};  // predict moves it to the device of its call
