@@ -22,6 +22,7 @@ namespace cdrzoo {
 namespace {
 
 constexpr char kEntryPrefix[] = "cdrzoo_plugin_v";
+constexpr std::uint32_t kSparseTargetsMinor = 2;
 constexpr std::uint64_t kMaxModels = 1000;
 constexpr std::uint64_t kMaxIdBytes = 64;
 constexpr std::uint64_t kMaxCardBytes = std::uint64_t{1} << 20U;
@@ -217,6 +218,11 @@ LoadedPlugin negotiate(cdrzoo_plugin_entry entry, const std::string& where, cons
     plugin.models.push_back(check_model(*CDRZOO_AT(models, cdrzoo_model_type, i), models.stride, where));
     if (!ids.insert(plugin.models.back().id).second) {
       throw PluginError(where + ": two of its models are called " + plugin.models.back().id);
+    }
+    if (plugin.models.back().card.accepts_sparse_targets && plugin.built_minor < kSparseTargetsMinor) {
+      throw PluginError(where + ": the card of " + plugin.models.back().id +
+                        " says accepts_sparse_targets, which ABI minor " + std::to_string(kSparseTargetsMinor) +
+                        " has brought, and the plugin was built for minor " + std::to_string(plugin.built_minor));
     }
   }
   return plugin;

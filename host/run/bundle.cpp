@@ -378,6 +378,15 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
   if (!file) throw IoError("cannot write " + path.string() + ": " + std::strerror(errno));
 }
 
+/// Rows of one predict call; 0 = the whole query.
+std::int64_t predict_rows(const Card& card, std::int64_t n_targets) {
+  constexpr std::int64_t kOutputBytes = std::int64_t{64} << 20U;
+  constexpr std::int64_t kBlock = 1024;  // what plugins batch by comes out whole
+  if (card.transductive) return 0;
+  const auto rows = kOutputBytes / (n_targets * static_cast<std::int64_t>(sizeof(float)));
+  return std::max(rows / kBlock, std::int64_t{1}) * kBlock;
+}
+
 }  // namespace
 
 std::filesystem::path write_entities(const std::filesystem::path& folder, const EntitiesContent& content) {
@@ -505,21 +514,26 @@ std::shared_ptr<const FoldProfiles> BundleWriter::profiles(const CellPlan& cell)
   return known;
 }
 
-BundleWriter::FoldFiles BundleWriter::fold_files(const CellPlan& cell) const {
+BundleWriter::File BundleWriter::make_targets_file(const FoldProfiles& fold, bool sparse) const {
+  Sha256 hash;
+  hash.update(bundle::kTargetsFormat)
+      .update_le64(static_cast<std::uint64_t>(sparse ? bundle::kSparseTargetsVersion : bundle::kVersion));
+  hash.update(plan_->dataset->file_hash()).update(fold.shown.data(), fold.shown.size() * sizeof(std::int32_t));
+  File file{{}, hash.hex().substr(0, 16)};
+  file.path = folder_ / ("targets-" + file.hash + ".h5");
+  if (!std::filesystem::exists(file.path)) write_targets(file.path, *plan_->dataset, fold, file.hash, sparse);
+  return file;
+}
+
+BundleWriter::CellFiles BundleWriter::fold_files(const CellPlan& cell) const {
   const auto fold = profiles(cell);
+  const bool sparse = gets_sparse_targets(cell.model->card, *plan_->dataset);
   const std::lock_guard<std::mutex> lock(mutex_);
   auto& files = folds_.at({cell.repeat, cell.fold});
-  if (!files.entities.path.empty()) return files;
-  Sha256 hash;
-  hash.update(bundle::kTargetsFormat).update_le64(static_cast<std::uint64_t>(bundle::kVersion));
-  hash.update(plan_->dataset->file_hash()).update(fold->shown.data(), fold->shown.size() * sizeof(std::int32_t));
-  File targets{{}, hash.hex().substr(0, 16)};
-  targets.path = folder_ / ("targets-" + targets.hash + ".h5");
-  auto entities = make_entities(fold->entities);  // makes the folder
-  if (!std::filesystem::exists(targets.path)) write_targets(targets.path, *plan_->dataset, *fold, targets.hash);
-  files.targets = std::move(targets);
-  files.entities = std::move(entities);
-  return files;
+  if (files.entities.path.empty()) files.entities = make_entities(fold->entities);  // makes the folder
+  auto& targets = sparse ? files.sparse_targets : files.targets;
+  if (targets.path.empty()) targets = make_targets_file(*fold, sparse);
+  return {fold, files.entities, targets};
 }
 
 void BundleWriter::drop_fold(int repeat, int fold) const {
@@ -532,7 +546,7 @@ void BundleWriter::drop_fold(int repeat, int fold) const {
     });
   };
   std::error_code ignored;  // what stays is removed with the folder
-  for (const auto file : {&FoldFiles::entities, &FoldFiles::targets}) {
+  for (const auto file : {&FoldFiles::entities, &FoldFiles::targets, &FoldFiles::sparse_targets}) {
     const auto& path = (found->second.*file).path;
     if (!path.empty() && !used_elsewhere(file)) std::filesystem::remove(path, ignored);
   }
@@ -667,6 +681,7 @@ void BundleWriter::write_task(const CellPlan& cell, const std::filesystem::path&
                {"deadline_s", experiment.run.timeout_s},
                {"memory_mb", experiment.run.memory_mb},
                {"determinism", card.determinism == "bitwise"},
+               {"predict_rows", predict_rows(card, task.at("problem").at("n_targets").get<std::int64_t>())},
                {"assets", assets},
                {"output", {{"save_model", experiment.run.save_models}}}});
   write_text(cell_folder / "task.json", task.dump(1) + "\n");

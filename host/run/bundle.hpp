@@ -92,10 +92,15 @@ class BundleWriter {
   };
   struct FoldFiles {
     std::shared_ptr<const FoldProfiles> profiles;
-    File entities, targets;  ///< empty until they are written
+    File entities, targets, sparse_targets;  ///< empty until a cell needs them
+  };
+  struct CellFiles {
+    std::shared_ptr<const FoldProfiles> profiles;
+    File entities, targets;
   };
   [[nodiscard]] File make_entities(const std::vector<std::int32_t>& profile_rows) const;
-  [[nodiscard]] FoldFiles fold_files(const CellPlan& cell) const;
+  [[nodiscard]] File make_targets_file(const FoldProfiles& fold, bool sparse) const;
+  [[nodiscard]] CellFiles fold_files(const CellPlan& cell) const;
   void write_profiles_cell(const CellPlan& cell, const std::filesystem::path& cell_folder) const;
   void write_task(const CellPlan& cell, const std::filesystem::path& cell_folder, const File& entities,
                   nlohmann::json task) const;

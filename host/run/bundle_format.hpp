@@ -18,6 +18,8 @@ inline constexpr std::int64_t kVersion = 1;
 inline constexpr std::int64_t kFittedViewsVersion = 2;
 /// Of a views file whose targets are in a file of their own.
 inline constexpr std::int64_t kSharedTargetsVersion = 3;
+/// Of a targets file of sparse rows.
+inline constexpr std::int64_t kSparseTargetsVersion = 2;
 
 /// An observation column: its CDRZOO_COLUMN_* role and the name of its data set. The card's `columns` use the same
 /// names.

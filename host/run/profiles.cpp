@@ -73,16 +73,25 @@ FoldProfiles make_fold_profiles(const Plan& plan, const Fold& fold) {
   return out;
 }
 
+bool gets_sparse_targets(const Card& card, const Dataset& dataset) {
+  return card.accepts_sparse_targets && dataset.perturbations->profile.is_sparse();
+}
+
 void write_targets(const std::filesystem::path& path, const Dataset& dataset, const FoldProfiles& fold,
-                   const std::string& hash) {
+                   const std::string& hash, bool sparse) {
   const auto& profile = dataset.perturbations->profile;
   const auto genes = static_cast<std::size_t>(profile.cols);
-  const bool missing =
-      std::any_of(fold.shown.begin(), fold.shown.end(), [&](auto row) { return any_nan(profile, row); });
   Hdf5Writer file(path);
   file.attribute("/", "format", bundle::kTargetsFormat);
-  file.attribute("/", "version", bundle::kVersion);
+  file.attribute("/", "version", sparse ? bundle::kSparseTargetsVersion : bundle::kVersion);
   file.attribute("/", "hash", hash);
+  if (sparse) {
+    write_sparse_rows(file, "/target", profile, fold.shown, "");
+    file.commit(false);
+    return;
+  }
+  const bool missing =
+      std::any_of(fold.shown.begin(), fold.shown.end(), [&](auto row) { return any_nan(profile, row); });
   const std::vector<std::int64_t> shape = {static_cast<std::int64_t>(fold.shown.size()), profile.cols};
   auto target = file.create("/target", Hdf5Type::f32, shape);
   if (!missing) {

@@ -32,10 +32,15 @@ struct FoldProfiles {
 /// \throws DataError if early-stopping rows are no training rows.
 [[nodiscard]] FoldProfiles make_fold_profiles(const Plan& plan, const Fold& fold);
 
+/// Whether the model gets its targets as sparse rows: the data set stores them so, and the card says that it reads
+/// them.
+[[nodiscard]] bool gets_sparse_targets(const Card& card, const Dataset& dataset);
+
 /// Writes the targets of a fold (share/doc/bundle.md) in pieces, so memory does not grow with the data.
 /// \param hash identifies the content
+/// \param sparse only of a data set whose profiles are
 void write_targets(const std::filesystem::path& file, const Dataset& dataset, const FoldProfiles& fold,
-                   const std::string& hash);
+                   const std::string& hash, bool sparse = false);
 
 /// Sample blocks that profiles can have, too: what was measured, and categories, which are unknown of them.
 [[nodiscard]] bool is_block_of_profiles(const FeatureBlock& block);

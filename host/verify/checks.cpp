@@ -887,6 +887,38 @@ Finding check_missing(const LoadedPlugin& /*plugin*/, const LoadedModel& model) 
   return defect.empty() ? pass() : fail("with missing values: " + defect);
 }
 
+Finding check_sparse_targets(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
+  if (!model.card.accepts_sparse_targets) return skip("the card does not say accepts_sparse_targets");
+  const Toy toy = toy_of(model);
+  const auto trained_on = [&](bool sparse) {
+    // Where nothing is written and nothing lies beyond what was handed over, so that the withheld dense target shows.
+    Session session(model, toy);
+    step("create");
+    expect(session.create(), "create");
+    auto plan = session.train_plan();
+    plan.sparse_targets = sparse;
+    for (auto& row : plan.rows) {
+      for (std::size_t j = 0; j < row.target.size(); ++j)
+        if ((j + static_cast<std::size_t>(row.drug)) % 3 == 0) row.target[j] = 0;
+    }
+    plan.rows[0].target.assign(plan.rows[0].target.size(), 0.0F);  // a row without any value
+    step(sparse ? "fit on sparse targets" : "fit on the same targets, dense");
+    expect(session.fit(plan), sparse ? "fit on sparse targets" : "fit on dense targets");
+    return predict(session).values();
+  };
+  const auto dense = trained_on(false);
+  const auto sparse = trained_on(true);
+  if (model.card.determinism == "bitwise" && !same_bytes(dense, sparse)) {
+    return fail("the same targets, dense and sparse, give predictions " + number(distance(dense, sparse)) +
+                " standard deviations apart, though the card says that training is repeatable to the bit");
+  }
+  if (repeatable(model) && distance(dense, sparse) > run_tolerance(model)) {
+    return fail("the same targets, dense and sparse, give predictions " + number(distance(dense, sparse)) +
+                " standard deviations apart");
+  }
+  return pass();
+}
+
 Finding check_probabilities(const LoadedPlugin& /*plugin*/, const LoadedModel& model) {
   if (!model.card.probabilities || !model.card.supports("binary")) return skip("the card promises none");
   const Toy toy("binary", kToySeed);
@@ -1248,6 +1280,7 @@ const std::vector<Check>& all_checks() {
       {"refusal", "an unknown task and a missing block are refused", check_refusal},
       {"edges", "no rows, one row and constant targets are survived", check_edges},
       {"missing", "missing values are handled, if the card says so", check_missing},
+      {"sparse_targets", "sparse targets give the same model as dense ones, if the card says so", check_sparse_targets},
       {"probabilities", "binary predictions are probabilities, if the card says so", check_probabilities},
       {"embed", "embeddings are finite, if the card offers them", check_embed},
       {"cancel", "a cancelled operation ends within the promised time", check_cancel},

@@ -533,6 +533,39 @@ std::int32_t task_code(const std::string& task) {
   return CDRZOO_TASK_EXPRESSION_CHANGE;
 }
 
+namespace {
+
+/// One CSR block of what is not 0.
+cdrzoo_span sparse_targets(const std::vector<float>& targets, std::int64_t n_targets, Arena& arena,
+                           const HostShape& shape) {
+  std::vector<std::int64_t> begin = {0};
+  std::vector<std::int32_t> column;
+  std::vector<float> value;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const auto j = static_cast<std::int64_t>(i) % n_targets;
+    if (targets[i] != 0) {
+      column.push_back(static_cast<std::int32_t>(j));
+      value.push_back(targets[i]);
+    }
+    if (j == n_targets - 1) begin.push_back(static_cast<std::int64_t>(column.size()));
+  }
+  cdrzoo_block block{};
+  block.kind = CDRZOO_BLOCK_CSR;
+  block.name = make_str(arena, "target");
+  block.rows = static_cast<std::int64_t>(begin.size()) - 1;
+  block.width = n_targets;
+  block.feature_name_offsets = empty_array(CDRZOO_I64, 1);
+  block.feature_name_bytes = empty_array(CDRZOO_U8, 1);
+  block.parts = make_span(arena,
+                          std::vector<cdrzoo_part>{part(CDRZOO_PART_ROWPTR, make_array(arena, CDRZOO_I64, begin)),
+                                                   part(CDRZOO_PART_COLIDX, make_array(arena, CDRZOO_I32, column)),
+                                                   part(CDRZOO_PART_VALUES, make_array(arena, CDRZOO_F32, value))},
+                          shape);
+  return make_span(arena, std::vector<cdrzoo_block>{block}, shape);
+}
+
+}  // namespace
+
 BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Arena& arena, const HostShape& shape) {
   const auto n = static_cast<std::int64_t>(plan.rows.size());
   const bool combinations = has_column(card, "drug_b") && !plan.samples_only;
@@ -621,7 +654,10 @@ BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Are
       else
         targets.insert(targets.end(), row.target.begin(), row.target.end());
     }
-    view.target = make_array(arena, CDRZOO_F32, targets, toy.n_targets);
+    if (plan.sparse_targets)
+      view.target_sparse = sparse_targets(targets, toy.n_targets, arena, shape);
+    else
+      view.target = make_array(arena, CDRZOO_F32, targets, toy.n_targets);
     identity.append(reinterpret_cast<const char*>(targets.data()), targets.size() * sizeof(float));
   }
   view.fingerprint[0] = derive_seed(1, identity);

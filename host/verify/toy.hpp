@@ -89,6 +89,7 @@ struct ViewPlan {
   std::uint64_t entity_order = 0;      ///< 0: by first appearance; else a seeded permutation of the tables
   bool strangers = false;              ///< unknown blocks, parts, columns, axes and flags are present
   bool missing = false;                ///< some values of dense f32 blocks are NaN
+  bool sparse_targets = false;         ///< the targets are CSR rows
   std::vector<std::string> leave_out;  ///< blocks that the card needs and that are withheld nevertheless
 };
 

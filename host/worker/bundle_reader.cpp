@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/hash.hpp"
 #include "run/bundle_format.hpp"
 
 namespace cdrzoo::worker {
@@ -267,7 +268,7 @@ Bundle::Bundle(const Task& task) : task_(task), entities_(task.entities), views_
   expect(views_, bundle::kViewsFormat, bundle::kSharedTargetsVersion);
   if (!task.targets.empty()) {
     targets_.emplace(task.targets);
-    expect(*targets_, bundle::kTargetsFormat, bundle::kVersion);
+    expect(*targets_, bundle::kTargetsFormat, bundle::kSparseTargetsVersion);
     open_targets();
   }
   const auto hash = entities_.text_attribute("/", "hash");
@@ -288,9 +289,20 @@ void Bundle::open_targets() {
       views_.text_attribute("/", "targets") != targets_->text_attribute("/", "hash")) {
     throw DataError(task_.views.string() + " does not belong to " + task_.targets.string());
   }
+  const auto announce = [](const auto& array) {
+    register_region(array.data(), array.size() * sizeof(*array.data()), Region::view);
+  };
+  if (targets_->is_group("/target")) {
+    const auto shape = targets_->info("/target/rowptr").shape;
+    const auto rows = shape.empty() ? 0 : std::max<std::int64_t>(shape[0] - 1, 0);
+    target_ = read_sparse_rows(*targets_, "/target", rows, task_.n_targets, "");
+    announce(target_.sparse().column);
+    announce(target_.sparse().value);
+    return;
+  }
   target_ = targets_->matrix<float>("/target", -1, task_.n_targets);
   const auto elements = static_cast<std::size_t>(target_.rows * target_.cols);
-  register_region(target_.data, elements * sizeof(float), Region::view);
+  register_region(target_.dense().data, elements * sizeof(float), Region::view);
   if (!targets_->has("/target_mask")) return;
   target_mask_ = targets_->matrix<std::uint8_t>("/target_mask", target_.rows, task_.n_targets);
   register_region(target_mask_.data, elements, Region::view);
@@ -302,10 +314,42 @@ void Bundle::add_targets(View& view, const std::string& path) const {
   const auto first = views_.int_attribute(path, "target_first");
   if (!targets_ || first < 0 || first > target_.rows || abi.n_obs > target_.rows - first)
     throw DataError(views_.path().string() + ": the targets of " + path + " are not in the targets file");
-  abi.target = make_array(CDRZOO_F32, {abi.n_obs, target_.cols}, target_.row(first));
   abi.flags |= CDRZOO_VIEW_LABELLED;
+  if (target_.is_sparse()) {
+    add_sparse_targets(view, static_cast<std::size_t>(first));
+    return;
+  }
+  abi.target = make_array(CDRZOO_F32, {abi.n_obs, target_.cols}, target_.dense().row(first));
   if (!target_mask_.empty())
     abi.target_mask = make_array(CDRZOO_U8, {abi.n_obs, target_mask_.cols}, target_mask_.row(first));
+}
+
+/// Columns and values lie where they are stored; the offsets of a run of rows begin at 0, in memory of their own.
+void Bundle::add_sparse_targets(View& view, std::size_t first) const {
+  auto& abi = view.view_;
+  const auto n = static_cast<std::size_t>(abi.n_obs);
+  const auto& stored = target_.sparse();
+  const auto begin = stored.begin[first];
+  const auto count = stored.begin[first + n] - begin;
+  auto* rowptr = static_cast<std::int64_t*>(view.memory_.allocate((n + 1) * sizeof(std::int64_t)));
+  for (std::size_t i = 0; i <= n; ++i) rowptr[i] = stored.begin[first + i] - begin;
+  const auto part = [](std::int32_t role, const cdrzoo_array& array) {
+    return cdrzoo_part{sizeof(cdrzoo_part), role, array};
+  };
+  view.target_parts_ = {part(CDRZOO_PART_ROWPTR, make_array(CDRZOO_I64, {abi.n_obs + 1}, rowptr)),
+                        part(CDRZOO_PART_COLIDX, make_array(CDRZOO_I32, {count}, stored.column.data() + begin)),
+                        part(CDRZOO_PART_VALUES, make_array(CDRZOO_F32, {count}, stored.value.data() + begin))};
+  cdrzoo_block block{};
+  block.size = sizeof(cdrzoo_block);
+  block.kind = CDRZOO_BLOCK_CSR;
+  block.name = {"target", 6};
+  block.rows = abi.n_obs;
+  block.width = target_.cols;
+  block.feature_name_offsets = make_array(CDRZOO_I64, {0}, nullptr);
+  block.feature_name_bytes = make_array(CDRZOO_U8, {0}, nullptr);
+  block.parts = span_of(view.target_parts_);
+  view.target_block_ = {block};
+  abi.target_sparse = span_of(view.target_block_);
 }
 
 Bundle::Axis Bundle::read_axis(std::int32_t code, const std::string& name,
@@ -466,72 +510,128 @@ void Bundle::add_table(View& view, const Axis& axis, ArrayView<std::int32_t> row
   view.entities_.push_back(entities);
 }
 
-void Bundle::add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const {
+/// A column of the whole view, checked.
+cdrzoo_array Bundle::read_column(const std::string& path, const std::string& name,
+                                 const std::map<std::int32_t, ArrayView<std::int32_t>>& tables) const {
+  const auto dataset = std::string(path).append("/column_").append(name);
+  const auto role = column_role(name);
+  const auto array = stored_array(views_, dataset);
+  const auto where = views_.path().string() + ": " + dataset;
+  const auto n_obs = views_.int_attribute(path, "n_obs");
+  if (array.dtype != column_dtype(role) || array.rank != 1 || array.shape[0] != n_obs)
+    throw DataError(where + " has another type or length than expected");
+  const auto axis = indexed_axis(role);
+  if (axis == 0) return array;
+  const auto table = tables.find(axis);
+  const auto size = table == tables.end() ? 0 : static_cast<std::int64_t>(table->second.size());
+  const auto* index = elements<std::int32_t>(array);
+  const auto lowest = lowest_index(role);
+  for (std::int64_t i = 0; i < n_obs; ++i)
+    if (index[i] < lowest || index[i] >= size)
+      throw DataError(where + " has index " + std::to_string(index[i]) + " out of range");
+  return array;
+}
+
+/// Finds the entities that a true part of a view refers to.
+void Bundle::narrow(Piece& piece, const std::string& path) const {
+  for (const auto& [axis, table] : piece.tables) {
+    auto& place = piece.place[axis];
+    place.assign(table.size(), -1);
+    for (const auto& name : task_.columns) {
+      if (indexed_axis(column_role(name)) != axis || !views_.has(path + "/column_" + name)) continue;
+      const auto* index = elements<std::int32_t>(read_column(path, name, piece.tables)) + piece.first;
+      for (std::int64_t i = 0; i < piece.count; ++i)
+        if (index[i] >= 0) place[static_cast<std::size_t>(index[i])] = 0;
+    }
+    auto& rows = piece.rows[axis];
+    for (std::size_t i = 0; i < place.size(); ++i) {
+      if (place[i] < 0) continue;
+      place[i] = static_cast<std::int32_t>(rows.size());
+      rows.push_back(table[i]);
+    }
+  }
+}
+
+void Bundle::add_columns(View& view, const std::string& path, const Piece& piece) const {
   for (const auto& name : task_.columns) {
-    const auto dataset = std::string(path).append("/column_").append(name);
-    if (!views_.has(dataset)) continue;
+    if (!views_.has(path + "/column_" + name)) continue;
     const auto role = column_role(name);
-    const auto array = stored_array(views_, dataset);
-    const auto where = views_.path().string() + ": " + dataset;
-    if (array.dtype != column_dtype(role) || array.rank != 1 || array.shape[0] != view.view_.n_obs)
-      throw DataError(where + " has another type or length than expected");
-    const auto axis = indexed_axis(role);
-    if (axis != 0) {
-      const auto size = sizes.find(axis);
-      const auto* index = elements<std::int32_t>(array);
-      const auto lowest = lowest_index(role);
-      for (std::int64_t i = 0; i < view.view_.n_obs; ++i)
-        if (index[i] < lowest || (index[i] >= 0 && (size == sizes.end() || index[i] >= size->second)))
-          throw DataError(where + " has index " + std::to_string(index[i]) + " out of range");
+    auto array = read_column(path, name, piece.tables);
+    const auto place = piece.place.find(indexed_axis(role));
+    if (place != piece.place.end()) {
+      const auto* from = elements<std::int32_t>(array) + piece.first;
+      auto* to = static_cast<std::int32_t*>(
+          view.memory_.allocate(static_cast<std::size_t>(piece.count) * sizeof(std::int32_t)));
+      for (std::int64_t i = 0; i < piece.count; ++i)
+        to[i] = from[i] < 0 ? from[i] : place->second[static_cast<std::size_t>(from[i])];
+      array = make_array(CDRZOO_I32, {piece.count}, to);
+    } else if (array.data != nullptr) {
+      const auto* bytes = elements<std::uint8_t>(array) + piece.first * element_bytes(array.dtype);
+      array = make_array(array.dtype, {piece.count}, bytes);
     }
     view.columns_.push_back({sizeof(cdrzoo_column), role, array});
   }
 }
 
-std::unique_ptr<View> Bundle::view(const std::string& name) const {
-  auto made = std::make_unique<View>();
-  const auto path = "/" + name;
-  auto& abi = made->view_;
-  abi.size = sizeof(cdrzoo_view);
-  abi.n_obs = views_.int_attribute(path, "n_obs");
-  const auto fingerprint = views_.text_attribute(path, "fingerprint");
-  if (fingerprint.size() != 32 || fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)
-    throw DataError(views_.path().string() + ": " + path + " has no fingerprint");
-  abi.fingerprint[0] = hex64(fingerprint.substr(0, 16));
-  abi.fingerprint[1] = hex64(fingerprint.substr(16));
-
-  std::map<std::int32_t, std::int64_t> sizes;
-  std::vector<std::int32_t> every_gene;
-  for (const auto& axis : axes_) {
-    const auto dataset = std::string(path).append("/").append(axis.name).append("_rows");
-    if (axis.code == CDRZOO_AXIS_GENE) {
-      every_gene.resize(static_cast<std::size_t>(axis.count));
-      for (std::size_t i = 0; i < every_gene.size(); ++i) every_gene[i] = static_cast<std::int32_t>(i);
-      add_table(*made, axis, every_gene);
-    } else if (views_.has(dataset)) {
-      const auto rows = views_.array<std::int32_t>(dataset);
-      add_table(*made, axis, rows);
-      sizes[axis.code] = static_cast<std::int64_t>(rows.size());
-    }
-  }
-  add_columns(*made, path, sizes);
+/// Targets of this view alone, or its rows of the targets file.
+void Bundle::add_view_targets(View& view, const std::string& path) const {
+  auto& abi = view.view_;
+  abi.target = make_array(CDRZOO_F32, {0, 0}, nullptr);
+  abi.target_mask = make_array(CDRZOO_U8, {0, 0}, nullptr);
   if (views_.has(path + "/target")) {
     abi.target = stored_array(views_, path + "/target");
     abi.flags |= CDRZOO_VIEW_LABELLED;
     const bool fits = abi.target.dtype == CDRZOO_F32 && abi.target.rank == 2 && abi.target.shape[0] == abi.n_obs &&
                       abi.target.shape[1] == task_.n_targets;
     if (!fits) throw DataError(views_.path().string() + ": " + path + "/target is not float32 [n_obs, n_targets]");
-  } else {
-    abi.target = make_array(CDRZOO_F32, {0, 0}, nullptr);
   }
-  abi.target_mask = make_array(CDRZOO_U8, {0, 0}, nullptr);
   if (views_.has(path + "/target_mask")) {
     abi.target_mask = stored_array(views_, path + "/target_mask");
     if (abi.target_mask.dtype != CDRZOO_U8 ||
         abi.target_mask.bytes != static_cast<std::uint64_t>(abi.n_obs) * static_cast<std::uint64_t>(task_.n_targets))
       throw DataError(views_.path().string() + ": " + path + "/target_mask is not uint8 [n_obs, n_targets]");
   }
-  if (views_.has_attribute(path, "target_first")) add_targets(*made, path);
+  if (views_.has_attribute(path, "target_first")) add_targets(view, path);
+}
+
+std::unique_ptr<View> Bundle::piece(const std::string& name, std::int64_t first, std::int64_t count) const {
+  auto made = std::make_unique<View>();
+  const auto path = "/" + name;
+  const bool whole = first == 0 && count == n_obs(name);
+  auto& abi = made->view_;
+  abi.size = sizeof(cdrzoo_view);
+  abi.n_obs = count;
+  auto fingerprint = views_.text_attribute(path, "fingerprint");
+  if (fingerprint.size() != 32 || fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw DataError(views_.path().string() + ": " + path + " has no fingerprint");
+  if (!whole) {
+    Sha256 hash;
+    hash.update(fingerprint)
+        .update_le64(static_cast<std::uint64_t>(first))
+        .update_le64(static_cast<std::uint64_t>(count));
+    fingerprint = hash.hex();
+  }
+  abi.fingerprint[0] = hex64(fingerprint.substr(0, 16));
+  abi.fingerprint[1] = hex64(fingerprint.substr(16, 16));
+
+  Piece piece{first, count, {}, {}, {}};
+  for (const auto& axis : axes_) {
+    const auto dataset = std::string(path).append("/").append(axis.name).append("_rows");
+    if (views_.has(dataset)) piece.tables[axis.code] = views_.array<std::int32_t>(dataset);
+  }
+  if (!whole) narrow(piece, path);
+  std::vector<std::int32_t> every_gene;
+  for (const auto& axis : axes_) {
+    if (axis.code == CDRZOO_AXIS_GENE) {
+      every_gene.resize(static_cast<std::size_t>(axis.count));
+      for (std::size_t i = 0; i < every_gene.size(); ++i) every_gene[i] = static_cast<std::int32_t>(i);
+      add_table(*made, axis, every_gene);
+    } else if (const auto table = piece.tables.find(axis.code); table != piece.tables.end()) {
+      add_table(*made, axis, whole ? table->second : ArrayView<std::int32_t>(piece.rows.at(axis.code)));
+    }
+  }
+  add_columns(*made, path, piece);
+  if (whole) add_view_targets(*made, path);
   abi.entities = span_of(made->entities_);
   abi.columns = span_of(made->columns_);
   made->memory_.seal();

@@ -53,6 +53,8 @@ class View {
   std::deque<Table> tables_;
   std::vector<cdrzoo_entities> entities_;
   std::vector<cdrzoo_column> columns_;
+  std::vector<cdrzoo_part> target_parts_;
+  std::vector<cdrzoo_block> target_block_;  // none or one
   SealedMemory memory_;
   cdrzoo_view view_{};
 };
@@ -66,9 +68,21 @@ class Bundle {
   [[nodiscard]] const cdrzoo_problem& problem() const { return problem_; }
   [[nodiscard]] bool has_view(const std::string& name) const { return views_.has("/" + name); }
   /// \param name train | valid | unlabelled | validation | test | refit
-  [[nodiscard]] std::unique_ptr<View> view(const std::string& name) const;
+  [[nodiscard]] std::unique_ptr<View> view(const std::string& name) const { return piece(name, 0, n_obs(name)); }
+  [[nodiscard]] std::int64_t n_obs(const std::string& name) const { return views_.int_attribute("/" + name, "n_obs"); }
+  /// Observations [first, first + count) of a view, with tables of the entities that these refer to. A true part of a
+  /// view has a fingerprint of its own, and is for queries: it has no targets.
+  [[nodiscard]] std::unique_ptr<View> piece(const std::string& name, std::int64_t first, std::int64_t count) const;
 
  private:
+  /// Observations of a view that are handed out, and the entities that these refer to.
+  struct Piece {
+    std::int64_t first = 0, count = 0;
+    std::map<std::int32_t, ArrayView<std::int32_t>> tables;  ///< by axis: of the whole view, rows of the entities file
+    /// By axis, only of a true part: its own table, and where each row of the whole view's table stands in it (or -1).
+    std::map<std::int32_t, std::vector<std::int32_t>> rows, place;
+  };
+
   struct Axis {
     std::int32_t code = 0;
     std::string name;
@@ -88,15 +102,20 @@ class Bundle {
                                                  std::int64_t tables) const;
   void select(StoredBlock& stored, ArrayView<std::int32_t> columns, const std::string& path) const;
   void open_targets();
+  void narrow(Piece& piece, const std::string& path) const;
+  void add_view_targets(View& view, const std::string& path) const;
   void add_targets(View& view, const std::string& path) const;
+  void add_sparse_targets(View& view, std::size_t first) const;
   void make_problem();
   void add_table(View& view, const Axis& axis, ArrayView<std::int32_t> rows) const;
-  void add_columns(View& view, const std::string& path, const std::map<std::int32_t, std::int64_t>& sizes) const;
+  [[nodiscard]] cdrzoo_array read_column(const std::string& path, const std::string& name,
+                                         const std::map<std::int32_t, ArrayView<std::int32_t>>& tables) const;
+  void add_columns(View& view, const std::string& path, const Piece& piece) const;
 
   const Task& task_;
   Hdf5File entities_, views_;
   std::optional<Hdf5File> targets_;
-  MatrixView<float> target_;              // of the targets file, mapped
+  RowMatrix target_;                      // of the targets file, mapped, dense or sparse
   MatrixView<std::uint8_t> target_mask_;  // empty = all observed
   std::deque<Axis> axes_;
   cdrzoo_problem problem_{};

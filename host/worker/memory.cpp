@@ -46,11 +46,22 @@ void forget_region(const void* begin) {
 
 void register_region(const void* begin, std::size_t bytes, Region region) {
   if (begin == nullptr || bytes == 0) return;
-  const auto slot = n_ranges.fetch_add(1);
+  const auto first = reinterpret_cast<std::uintptr_t>(begin);
+  const auto n = std::min(n_ranges.load(), kMaxRegions);
+  std::size_t slot = n;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (ranges[i].region.load() == Region::none) {
+      slot = i;  // of memory that is gone
+    } else if (ranges[i].begin.load() == first && ranges[i].end.load() == first + bytes) {
+      slot = i;
+      break;
+    }
+  }
   if (slot >= kMaxRegions) return;
-  ranges[slot].begin = reinterpret_cast<std::uintptr_t>(begin);
-  ranges[slot].end = reinterpret_cast<std::uintptr_t>(begin) + bytes;
+  ranges[slot].begin = first;
+  ranges[slot].end = first + bytes;
   ranges[slot].region = region;
+  if (slot == n) n_ranges.fetch_add(1);
 }
 
 Region region_of(const void* address) {

@@ -56,7 +56,7 @@ class GuardedBuffer {
 enum class Region { none, guard, view };
 /// Async-signal-safe.
 [[nodiscard]] Region region_of(const void* address);
-/// Announces a range for region_of; at most 4096, further ones are ignored.
+/// Announces a range for region_of, from one thread at a time; at most 4096 at once, further ones are ignored.
 void register_region(const void* begin, std::size_t bytes, Region region);
 
 }  // namespace cdrzoo::worker

@@ -134,8 +134,10 @@ void install_fault_handler() {
 /// The buffers of one predict call and what they must hold afterwards.
 class Predictions {
  public:
-  Predictions(std::int64_t rows, std::int32_t targets)
-      : rows_(rows),
+  /// \param first of the query: row 0 of the buffers
+  Predictions(std::int64_t first, std::int64_t rows, std::int32_t targets)
+      : first_(first),
+        rows_(rows),
         targets_(targets),
         mean_(static_cast<std::size_t>(rows * targets) * sizeof(float)),
         status_(static_cast<std::size_t>(rows) * sizeof(std::int32_t)) {
@@ -160,7 +162,7 @@ class Predictions {
       const auto state = row_status()[row];
       if (state < 0) {
         throw TaskFailure("contract_violation",
-                          "predict gave row " + std::to_string(row) + " the status " + std::to_string(state));
+                          "predict gave row " + std::to_string(first_ + row) + " the status " + std::to_string(state));
       }
       if (state != CDRZOO_ROW_OK) {
         std::fill_n(mean() + row * targets_, targets_, std::nanf(""));
@@ -173,11 +175,11 @@ class Predictions {
         std::memcpy(&bits, &value, sizeof bits);
         if (bits == GuardedBuffer::kSignature) {
           ++unwritten;
-          if (first < 0) first = row;
+          if (first < 0) first = first_ + row;
           break;
         }
         throw TaskFailure("numeric", "predict returned " + std::string(std::isnan(value) ? "NaN" : "infinity") +
-                                         " for row " + std::to_string(row) + " of the " + query +
+                                         " for row " + std::to_string(first_ + row) + " of the " + query +
                                          " query without a row status");
       }
     }
@@ -187,16 +189,16 @@ class Predictions {
                                                 " query unwritten, the first is row " + std::to_string(first));
   }
 
-  void write(Hdf5Writer& file, const std::string& group) const {
-    file.write("/" + group + "/mean", Hdf5Type::f32, {rows_, targets_}, mean());
-    file.write("/" + group + "/row_status", Hdf5Type::i32, {rows_}, row_status());
+  void append_to(Hdf5Writer::Rows& file, std::vector<std::int32_t>& statuses) const {
+    file.append(mean(), static_cast<std::uint64_t>(rows_ * targets_) * sizeof(float));
+    statuses.insert(statuses.end(), row_status(), row_status() + rows_);
   }
 
  private:
   [[nodiscard]] float* mean() const { return static_cast<float*>(mean_.data()); }
   [[nodiscard]] std::int32_t* row_status() const { return static_cast<std::int32_t*>(status_.data()); }
 
-  std::int64_t rows_;
+  std::int64_t first_, rows_;
   std::int32_t targets_;
   GuardedBuffer mean_, status_;
 };
@@ -229,16 +231,14 @@ class TaskRun {
       if (model == nullptr) throw TaskFailure("contract_violation", "create returned success and no model");
     });
     fit(ops, model, bundle, "train");
-    const auto validation = predict(ops, model, bundle, task, "validation");
+    Hdf5Writer file(out_ / "predictions.h5");
+    predict(ops, model, bundle, "validation", task.predict_rows, file);
     // Thresholds come from predictions of a model that has not seen the validation rows; then the final fit may.
     if (bundle.has_view("refit")) fit(ops, model, bundle, "refit");
-    const auto test = predict(ops, model, bundle, task, "test");
+    predict(ops, model, bundle, "test", task.predict_rows, file);
     info(ops, model);
 
     begin_stage("write");
-    Hdf5Writer file(out_ / "predictions.h5");
-    validation->write(file, "validation");
-    test->write(file, "test");
     file.commit(false);
     if (task.save_model) save(ops, model, task);
   }
@@ -325,17 +325,26 @@ class TaskRun {
     timed("fit_s", [&] { call("fit", [&](cdrzoo_call* c) { return ops.fit(c, model, &in); }); });
   }
 
-  std::unique_ptr<Predictions> predict(const cdrzoo_ops& ops, const cdrzoo_model* model, const Bundle& bundle,
-                                       const Task& task, const std::string& name) {
+  /// Predicts a query in calls of at most \p rows_per_call rows (0: in one) and writes what it gets, so that memory
+  /// does not grow with the query.
+  void predict(const cdrzoo_ops& ops, const cdrzoo_model* model, const Bundle& bundle, const std::string& name,
+               std::int64_t rows_per_call, Hdf5Writer& file) {
     begin_stage("predict");
-    const auto query = bundle.view(name);
-    auto predictions = std::make_unique<Predictions>(query->n_obs(), task.n_targets);
-    if (query->n_obs() == 0) return predictions;
-    auto out = predictions->abi();
-    timed("predict_s",
-          [&] { call("predict", [&](cdrzoo_call* c) { return ops.predict(c, model, &query->abi(), &out); }); });
-    predictions->check(name);
-    return predictions;
+    const auto n = bundle.n_obs(name);
+    const auto n_targets = bundle.problem().n_targets;
+    auto means = file.create("/" + name + "/mean", Hdf5Type::f32, {n, n_targets});
+    std::vector<std::int32_t> statuses;
+    const auto step = rows_per_call == 0 ? n : rows_per_call;
+    for (std::int64_t first = 0; first < n; first += step) {
+      const auto query = bundle.piece(name, first, std::min(step, n - first));
+      const Predictions predictions(first, query->n_obs(), n_targets);
+      auto out = predictions.abi();
+      timed("predict_s",
+            [&] { call("predict", [&](cdrzoo_call* c) { return ops.predict(c, model, &query->abi(), &out); }); });
+      predictions.check(name);
+      predictions.append_to(means, statuses);
+    }
+    file.write("/" + name + "/row_status", statuses);
   }
 
   void info(const cdrzoo_ops& ops, const cdrzoo_model* model) {

@@ -100,6 +100,9 @@ Task parse(const json& document, const std::filesystem::path& folder) {
   task.deadline_s = document.at("deadline_s").get<double>();
   task.memory_mb = document.at("memory_mb").get<std::int64_t>();
   task.determinism = document.at("determinism").get<bool>();
+  task.predict_rows = document.value("predict_rows", std::int64_t{0});
+  if (task.predict_rows < 0)
+    throw DataError("predict_rows is " + std::to_string(task.predict_rows) + ", expected at least 0");
   for (const auto& [id, asset] : document.at("assets").items())
     task.assets[id] = folder / asset.at("path").get<std::string>();
   task.save_model = document.at("output").at("save_model").get<bool>();

@@ -24,9 +24,10 @@ struct Task {
   std::vector<std::string> sample_blocks, drug_blocks, columns;  ///< all that the plugin is given
   std::map<std::string, std::filesystem::path> assets;
   std::uint64_t seed = 0;
-  double deadline_s = 0;       ///< 0 = none
-  std::int64_t memory_mb = 0;  ///< 0 = none
-  std::int32_t task = 0;       ///< CDRZOO_TASK_*
+  double deadline_s = 0;          ///< 0 = none
+  std::int64_t memory_mb = 0;     ///< 0 = none
+  std::int64_t predict_rows = 0;  ///< of one predict call at most; 0 = the whole query
+  std::int32_t task = 0;          ///< CDRZOO_TASK_*
   std::int32_t n_targets = 1;
   std::int32_t threads = 1;
   std::int32_t device_kind = 0;  ///< CDRZOO_DEVICE_*

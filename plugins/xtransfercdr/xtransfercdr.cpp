@@ -76,21 +76,20 @@ Options options_of(const sdk::Params& params) {
           params.integer("min_steps")};
 }
 
-/// The measured profiles of a training view, where the host has mapped them: only what a batch names is read.
+/// The measured profiles of a training view, where the host has mapped them: only what a batch names is read, and of
+/// sparse profiles only a batch is ever dense.
 class Profiles {
  public:
   Profiles(const sdk::View& train, torch::Device device)
-      : treated_(train.target()), controls_(train.samples().dense(kExpression).f32()), device_(device) {}
+      : treated_(train.target_rows()), controls_(train.samples().dense(kExpression).f32()), device_(device) {}
 
   [[nodiscard]] PairBatch gather(const ItemBatch& batch) const {
-    const auto part = [&](const sdk::Matrix<const float>& from, std::int64_t Item::*row) {
+    const auto part = [&](const sdk::TargetRows& from, std::int64_t Item::*row) {
       torch::Tensor out = torch::empty({static_cast<std::int64_t>(batch.items.size()), from.cols()});
       auto* to = out.data_ptr<float>();
       at::parallel_for(0, out.size(0), /*grain_size=*/64, [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t i = first; i < last; ++i) {
-          const auto values = from.row(batch.items[static_cast<std::size_t>(i)].*row);
-          std::copy(values.begin(), values.end(), to + i * from.cols());
-        }
+        for (std::int64_t i = first; i < last; ++i)
+          from.copy_row(batch.items[static_cast<std::size_t>(i)].*row, to + i * from.cols());
       });
       return out.to(device_);
     };
@@ -99,7 +98,7 @@ class Profiles {
   }
 
  private:
-  sdk::Matrix<const float> treated_, controls_;
+  sdk::TargetRows treated_, controls_;
   torch::Device device_;
 };
 

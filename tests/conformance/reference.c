@@ -24,6 +24,11 @@
 #else
 #define CLAIM_MISSING "false"
 #endif
+#ifdef FAULT_SPARSE_TARGETS
+#define CLAIM_SPARSE_TARGETS "true" /* and where there are no dense ones it takes 0 for the target */
+#else
+#define CLAIM_SPARSE_TARGETS "false"
+#endif
 #ifdef FAULT_PROBABILITIES
 #define CLAIM_PROBABILITIES "true" /* and binary predictions are raw scores */
 #else
@@ -44,7 +49,8 @@ static const char card_text[] =
     "\"learning rate\"}],"
     " \"needs\": {\"samples\": [\"expression\"]},"
     " \"traits\": {\"stochastic\": " CLAIM_STOCHASTIC ", \"accepts_missing\": " CLAIM_MISSING
-    ", \"probabilities\": " CLAIM_PROBABILITIES ", \"cancel_latency_s\": 0.5, \"embeds\": " CLAIM_EMBEDS "}}";
+    ", \"accepts_sparse_targets\": " CLAIM_SPARSE_TARGETS ", \"probabilities\": " CLAIM_PROBABILITIES
+    ", \"cancel_latency_s\": 0.5, \"embeds\": " CLAIM_EMBEDS "}}";
 
 /* Weights: an intercept and one per gene, then an effect per drug key (open addressing by the opaque key). */
 struct cdrzoo_model {
@@ -220,7 +226,15 @@ static cdrzoo_status reference_fit(cdrzoo_call* call, cdrzoo_model* model, const
   if (values == NULL || drugs == NULL) return fail(call, CDRZOO_E_DATA, "expression or drugs are missing");
   const float* x = values->data;
   const float* y = train->target.data;
+#ifdef FAULT_SPARSE_TARGETS
+  static const float zero = 0;
+  const int64_t target_stride = y == NULL ? 0 : train->target.stride[0];
+  if (y == NULL) y = &zero;
+#else
+  const int64_t target_stride = train->target.stride[0];
+#endif
   (void)y;
+  (void)target_stride;
 #ifdef FAULT_EDGES
   volatile float first_target = y[0]; /* there is always a first row */
   (void)first_target;
@@ -289,7 +303,7 @@ static cdrzoo_status reference_fit(cdrzoo_call* call, cdrzoo_model* model, const
 #ifdef FAULT_LEARNS
       float error = (i % 2 == 0 ? 1.0f : -1.0f) - predict_one(model, row, slot); /* never looks at the target */
 #else
-      float error = y[i * train->target.stride[0]] - predict_one(model, row, slot);
+      float error = y[i * target_stride] - predict_one(model, row, slot);
 #endif
       float pace = (float)model->rate * error;
       for (int64_t j = 0; j < model->width; ++j) model->weights[j] += 0.2f * pace * (row[j] - 5.0f);

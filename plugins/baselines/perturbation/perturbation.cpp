@@ -119,7 +119,7 @@ void require_finite(const float* x, std::int64_t n, const std::uint8_t* observed
 /// once, in its order, and keeps one sum per condition: training may be larger than memory.
 Matrix condition_means(sdk::Context& context, const sdk::View& train, const Training& training, std::int64_t n_genes,
                        const sdk::Matrix<const float>* controls) {
-  const auto target = train.target();
+  const auto target = train.target_rows();
   if (target.cols() != n_genes) {
     throw sdk::Error(CDRZOO_E_ARGUMENT, "the target has " + std::to_string(target.cols()) +
                                             " genes, but the model was made for " + std::to_string(n_genes));
@@ -127,12 +127,14 @@ Matrix condition_means(sdk::Context& context, const sdk::View& train, const Trai
   const auto mask = train.has_target_mask() ? train.target_mask() : sdk::Matrix<const std::uint8_t>();
   const auto control = controls == nullptr ? sdk::Span<const std::int32_t>() : train.control();
   GroupMeans means(static_cast<int>(training.conditions.size()), static_cast<int>(n_genes));
+  std::vector<float> row(at(n_genes));
   for (std::int64_t i = 0; i < train.n_obs(); ++i) {
     if (i % kRowsBetweenChecks == 0) {
       context.check_cancelled();
       context.progress("profiles", static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(train.n_obs()));
     }
-    const float* x = target.row(i).data();
+    target.copy_row(i, row.data());
+    const float* x = row.data();
     const std::uint8_t* observed = mask.empty() ? nullptr : mask.row(i).data();
     require_finite(x, n_genes, observed, "target", i);
     const float* minus = controls == nullptr ? nullptr : controls->row(control[i]).data();

@@ -2,9 +2,11 @@
 #include "run/profiles.hpp"
 
 #include <algorithm>
+#include <cdrzoo/plugin.hpp>
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -83,6 +85,32 @@ std::vector<std::vector<float>> expression_of(const cdrzoo_view& view) {
   for (std::int64_t s = 0; s < samples->count; ++s)
     rows.emplace_back(all.begin() + s * array.shape[1], all.begin() + (s + 1) * array.shape[1]);
   return rows;
+}
+
+/// Every second value is 0, and the file stores what is not.
+DatasetContent sparse_content(int cells) {
+  auto content = screen_content(cells);
+  content.sparse_profile.emplace();
+  std::vector<float> row(kScreenGenes);
+  for (std::size_t i = 0; i * kScreenGenes < content.perturbation_profile.size(); ++i) {
+    for (std::size_t g = 0; g < kScreenGenes; ++g)
+      row[g] = (i + g) % 2 == 0 ? 0 : content.perturbation_profile[i * kScreenGenes + g];
+    content.sparse_profile->append(row.data(), kScreenGenes);
+  }
+  content.perturbation_profile.clear();
+  return content;
+}
+
+/// The targets of a labelled view, however they are stored.
+std::multiset<std::vector<float>> shown_rows(const cdrzoo_view& view) {
+  const sdk::TargetRows rows = sdk::View(&view).target_rows();
+  std::multiset<std::vector<float>> shown;
+  std::vector<float> row(static_cast<std::size_t>(rows.cols()));
+  for (std::int64_t i = 0; i < rows.rows(); ++i) {
+    rows.copy_row(i, row.data());
+    shown.insert(row);
+  }
+  return shown;
 }
 
 /// The first cell of a plan as a bundle, and its reader.
@@ -277,6 +305,126 @@ TEST_CASE("Targets of a fold are one file for all its models, mapped where they 
   CHECK(std::filesystem::exists(*targets.begin()));
   writer.drop_fold(0, 0);
   CHECK_FALSE(std::filesystem::exists(*targets.begin()));
+}
+
+TEST_CASE("Sparse profiles stay sparse for the models that read them so, and others get dense ones") {
+  Screen screen(sparse_content(2), "unseen_pair");
+  REQUIRE(screen.dataset.perturbations->profile.is_sparse());
+  screen.add(card(kAllColumns, R"(,"early_stopping":true)", R"("accepts_sparse_targets":true)", "test.sparse"));
+  screen.add(card(kAllColumns, R"(,"early_stopping":true)", "", "test.dense"));
+  screen.experiment.refit = "train+val";
+  const auto plan = screen.plan();
+  const BundleWriter writer(plan, screen.folder / "bundle");
+  const auto& fold = screen.split.at(0, 0);
+  const auto of = [&](const Rows& rows) {
+    std::multiset<std::vector<float>> expected;
+    std::vector<float> scratch(kScreenGenes);
+    for (const auto row : rows) {
+      screen.dataset.perturbations->profile.copy_row(row, scratch.data());
+      expected.insert(scratch);
+    }
+    return expected;
+  };
+  std::map<std::string, std::filesystem::path> targets;
+  for (const auto& cell : plan.cells) {
+    if (cell.fold != 0) continue;
+    const auto& id = cell.model->card.id;
+    const auto folder = screen.folder / "bundle" / id;
+    writer.write_cell(cell, folder);
+    const auto task = worker::Task::read(folder / "task.json");
+    targets[id] = task.targets;
+    const worker::Bundle reader(task);
+    for (const std::string name : {"train", "valid", "refit"}) {
+      CAPTURE(id, name);
+      if (!reader.has_view(name)) continue;
+      const auto view = reader.view(name);
+      CHECK((view->abi().flags & CDRZOO_VIEW_LABELLED) != 0U);
+      CHECK((view->abi().target.data == nullptr) == (id == "test.sparse"));
+      CHECK(sdk::View(&view->abi()).target_rows().is_sparse() == (id == "test.sparse"));
+    }
+    auto all = of(training_rows(cell.model->card, fold));
+    CHECK(shown_rows(reader.view("train")->abi()) == all);
+    if (reader.has_view("valid")) CHECK(shown_rows(reader.view("valid")->abi()) == of(fold.early_stop));
+    REQUIRE(reader.has_view("refit"));
+    all.merge(of(fold.validation));
+    CHECK(shown_rows(reader.view("refit")->abi()) == all);
+  }
+  REQUIRE(targets.size() == 2);
+  CHECK(targets["test.sparse"] != targets["test.dense"]);
+
+  SECTION("the same plan gives the same bytes, and only what a cell needs is written") {
+    const BundleWriter again(plan, screen.folder / "again");
+    const auto& cell = *std::find_if(plan.cells.begin(), plan.cells.end(),
+                                     [](const auto& c) { return c.model->card.id == "test.sparse" && c.fold == 0; });
+    again.write_cell(cell, screen.folder / "again" / "cell");
+    const auto path = screen.folder / "again" / targets["test.sparse"].filename();
+    REQUIRE(std::filesystem::exists(path));
+    CHECK(read_text(path) == read_text(targets["test.sparse"]));
+    CHECK_FALSE(std::filesystem::exists(screen.folder / "again" / targets["test.dense"].filename()));
+  }
+  SECTION("after the fold both files go") {
+    writer.drop_fold(0, 0);
+    for (const auto& [id, path] : targets) CHECK_FALSE(std::filesystem::exists(path));
+  }
+  SECTION("a targets file of which a view names more rows than there are is refused") {
+    auto fewer = *writer.profiles(plan.cells[0]);
+    fewer.shown.pop_back();
+    auto task = worker::Task::read(screen.folder / "bundle" / "test.sparse" / "task.json");
+    const auto hash = task.targets.stem().string().substr(std::strlen("targets-"));
+    task.targets = screen.folder / "bundle" / "fewer.h5";
+    write_targets(task.targets, screen.dataset, fewer, hash, true);
+    CHECK_THROWS_WITH(worker::Bundle(task).view("refit"), contains("are not in the targets file"));
+  }
+}
+
+TEST_CASE("A query in pieces shows what the whole query shows, with the entities that each piece refers to") {
+  Screen screen(screen_content(2, true));
+  screen.experiment.split.references = 3;
+  screen.split = make_split(screen.dataset, screen.experiment.split, usable_rows(screen.experiment, screen.dataset));
+  screen.add(card(kAllColumns));
+  const Written bundle(screen);
+  constexpr std::int32_t kOfSamples[] = {CDRZOO_COLUMN_CONTROL, CDRZOO_COLUMN_REFERENCE,
+                                         CDRZOO_COLUMN_REFERENCE_CONTROL, CDRZOO_COLUMN_REFERENCE_B,
+                                         CDRZOO_COLUMN_REFERENCE_B_CONTROL};
+  // What each observation is, told by what it refers to and not by indices.
+  const auto told = [&](const cdrzoo_view& view) {
+    std::vector<std::vector<double>> rows(static_cast<std::size_t>(view.n_obs));
+    const auto samples = expression_of(view);
+    const auto keys = values<std::int64_t>(entities_of(view, CDRZOO_AXIS_SAMPLE)->key);
+    const auto drugs = values<std::int64_t>(entities_of(view, CDRZOO_AXIS_DRUG)->key);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (const auto role : kOfSamples) {
+        const auto index = column_of(view, role)[i];
+        rows[i].push_back(index < 0 ? -1.0 : static_cast<double>(keys[static_cast<std::size_t>(index)]));
+        if (index < 0) continue;
+        for (const float x : samples[static_cast<std::size_t>(index)]) rows[i].push_back(static_cast<double>(x));
+      }
+      for (const auto role : {CDRZOO_COLUMN_DRUG, CDRZOO_COLUMN_DRUG_B}) {
+        const auto index = column_of(view, role)[i];
+        rows[i].push_back(index < 0 ? -1.0 : static_cast<double>(drugs[static_cast<std::size_t>(index)]));
+      }
+      rows[i].push_back(static_cast<double>(column_of(view, CDRZOO_COLUMN_CONTEXT)[i]));
+    }
+    return rows;
+  };
+  const auto whole = bundle.reader.view("test");
+  const auto n = whole->n_obs();
+  const auto expected = told(whole->abi());
+  for (const std::int64_t step : {std::int64_t{1}, std::int64_t{7}, n}) {
+    std::vector<std::vector<double>> rows;
+    std::set<std::uint64_t> fingerprints;
+    for (std::int64_t first = 0; first < n; first += step) {
+      const auto piece = bundle.reader.piece("test", first, std::min(step, n - first));
+      const auto part = told(piece->abi());
+      rows.insert(rows.end(), part.begin(), part.end());
+      fingerprints.insert(piece->abi().fingerprint[0]);
+      CHECK(piece->abi().target.data == nullptr);
+      if (step == 1) CHECK(entities_of(piece->abi(), CDRZOO_AXIS_SAMPLE)->count <= 5);
+    }
+    CHECK(rows == expected);
+    CHECK(static_cast<std::int64_t>(fingerprints.size()) == (n + step - 1) / step);
+    CHECK((fingerprints.count(whole->abi().fingerprint[0]) == 1) == (step == n));
+  }
 }
 
 TEST_CASE("Targets of another fold, and fewer of them than a view names, are refused") {

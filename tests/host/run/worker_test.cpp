@@ -165,6 +165,24 @@ TEST_CASE("A cell runs end to end: what the plugin gets, what comes back") {
     CHECK(sha256_file_hex(again.out / "predictions.h5") == sha256_file_hex(ran.out / "predictions.h5"));
     CHECK(sha256_file_hex(again.out / "model.safetensors") == sha256_file_hex(ran.out / "model.safetensors"));
   }
+  SECTION("a query in several calls gives the same bytes as in one") {
+    auto task = json::parse(std::ifstream(cell.cell / "task.json"));
+    CHECK(task["predict_rows"] == 16777216);  // 64 MiB of float32
+    for (const int rows : {0, 1, 2, 3}) {
+      task["predict_rows"] = rows;
+      std::ofstream(cell.cell / "task.json") << task.dump();
+      const auto pieces = run_worker_on(cell.cell / "task.json", cell.fixture.folder / std::to_string(rows));
+      INFO(rows << ": " << pieces.process.err);
+      REQUIRE(pieces.process.ok());
+      CHECK(sha256_file_hex(pieces.out / "predictions.h5") == sha256_file_hex(ran.out / "predictions.h5"));
+      const auto shown = "view query: n_obs=" + std::to_string(rows == 0 ? 3 : rows);
+      CHECK_THAT(pieces.process.err, contains(shown));
+    }
+    task["predict_rows"] = -1;
+    std::ofstream(cell.cell / "task.json") << task.dump();
+    CHECK_THAT(run_worker_on(cell.cell / "task.json", cell.fixture.folder / "none").process.err,
+               contains("predict_rows is -1, expected at least 0"));
+  }
   SECTION("nothing else is left behind") {
     std::set<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(ran.out)) names.insert(entry.path().filename());
@@ -206,6 +224,21 @@ TEST_CASE("A plugin that ends the process leaves no status, which the runner tak
   const auto ran = cell.run();
   CHECK(ran.process.exit_code == 0);
   CHECK(ran.status.is_null());
+  CHECK_FALSE(std::filesystem::exists(ran.out / "predictions.h5"));
+}
+
+TEST_CASE("A rule that is broken in one of several calls is found, and its row named") {
+  const EchoCell cell(json{{"mode", GENERATE("unwritten", "nan", "overrun_near", "overrun_far")}});
+  auto task = json::parse(std::ifstream(cell.cell / "task.json"));
+  task["predict_rows"] = 2;
+  std::ofstream(cell.cell / "task.json") << task.dump();
+  const auto ran = cell.run();
+  INFO(ran.process.err << ran.status.dump());
+  CHECK(ran.text("stage") == "predict");
+  CHECK_THAT(ran.text("message"), contains("left 1 of 2 rows of the validation query unwritten") ||
+                                      contains("NaN for row 1 of the validation query") ||
+                                      contains("wrote beyond its output buffers") ||
+                                      contains("past the end of an output buffer"));
   CHECK_FALSE(std::filesystem::exists(ran.out / "predictions.h5"));
 }
 
