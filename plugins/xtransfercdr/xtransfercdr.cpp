@@ -84,6 +84,11 @@ class Profiles {
       : treated_(train.target_rows()), controls_(train.samples().dense(kExpression).f32()), device_(device) {}
 
   [[nodiscard]] PairBatch gather(const ItemBatch& batch) const {
+    for (const Item& item : batch.items) {
+      treated_.will_need(item.left);
+      treated_.will_need(item.right);
+      if (batch.combined) treated_.will_need(item.both);
+    }
     const auto part = [&](const sdk::TargetRows& from, std::int64_t Item::*row) {
       torch::Tensor out = torch::empty({static_cast<std::int64_t>(batch.items.size()), from.cols()});
       auto* to = out.data_ptr<float>();

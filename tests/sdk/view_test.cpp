@@ -347,6 +347,8 @@ TEST_CASE("targets are read by rows whether they are stored dense or sparse", "[
   REQUIRE((sparse.rows() == 4 && sparse.cols() == 2 && sparse.is_sparse()));
   for (std::int64_t i = 0; i < 4; ++i) {
     std::vector<float> expected(2), read(2, -1);
+    dense.will_need(i);  // a hint, also for memory that is no mapping
+    sparse.will_need(i);
     dense.copy_row(i, expected.data());
     sparse.copy_row(i, read.data());
     CHECK(read == expected);
