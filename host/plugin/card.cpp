@@ -211,7 +211,12 @@ void check_columns(const Card& card, const std::string& where) {
 }
 
 std::string range_text(const ParamSpec& spec) {
-  const auto number = [](const std::optional<double>& x, const char* none) { return x ? json(*x).dump() : none; };
+  const bool whole = spec.type == "int" || spec.type == "int_list";
+  const auto number = [whole](const std::optional<double>& x, const char* none) {
+    if (!x) return std::string(none);
+    const bool exact = whole && std::trunc(*x) == *x && std::fabs(*x) < 0x1p53;
+    return exact ? json(static_cast<std::int64_t>(*x)).dump() : json(*x).dump();
+  };
   return "[" + number(spec.min, "-inf") + ", " + number(spec.max, "inf") + "]";
 }
 

@@ -19,7 +19,7 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// Scores that have a line for every condition. The others are in the means, and can be computed from the store.
-constexpr std::array<const char*, 17> kPerCondition = {"r2",
+constexpr std::array<const char*, 19> kPerCondition = {"r2",
                                                        "pearson",
                                                        "mse",
                                                        "pearson_delta_ctrl",
@@ -35,7 +35,9 @@ constexpr std::array<const char*, 17> kPerCondition = {"r2",
                                                        "mmd",
                                                        "r2_ceiling",
                                                        "pearson_delta_ctrl_ceiling",
-                                                       "pearson_delta_pert_ceiling"};
+                                                       "pearson_delta_pert_ceiling",
+                                                       "energy_distance_ceiling",
+                                                       "mmd_ceiling"};
 /// Scores of the validation conditions.
 constexpr std::array<const char*, 5> kValidation = {"r2", "mse", "pearson_delta_ctrl", "pearson_delta_pert",
                                                     "pearson_delta_shift"};

@@ -576,9 +576,11 @@ std::string join(const std::vector<std::string>& parts, const std::string& separ
   return text;
 }
 
-/// The best that noise leaves, for the metrics that are shown; empty if the data has no cells.
-std::string ceiling_words(const Comparison& comparison) {
-  std::vector<std::string> parts;
+constexpr const char* kCeilingLabel = "noise ceiling";
+
+/// The best that noise leaves, per metric that is shown, as text; "" where the data give none.
+std::vector<std::string> noise_ceilings(const Comparison& comparison) {
+  std::vector<std::string> texts;
   for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
     std::map<FoldId, double> by_fold;  // a property of the truth: the same for all models
     for (const ResultRow* row : comparison.rows) {
@@ -590,13 +592,10 @@ std::string ceiling_words(const Comparison& comparison) {
     std::vector<double> values;
     for (const auto& [fold, value] : by_fold) values.push_back(value);
     const Summary summary = summarize_folds(values);
-    if (summary.valid > 0) {
-      parts.push_back(comparison.metrics[m].label() + " " + fixed(summary.mean, decimals_of(comparison, m)));
-    }
+    texts.push_back(summary.valid > 0 ? fixed(summary.mean, decimals_of(comparison, m)) : "");
   }
-  if (parts.empty()) return "";
-  return "Noise ceiling (one half of the real cells against the other, 10 halvings; a low estimate): " +
-         join(parts, ", ") + ".";
+  const bool any = std::any_of(texts.begin(), texts.end(), [](const std::string& text) { return !text.empty(); });
+  return any ? texts : std::vector<std::string>();
 }
 
 /// Sentences under the heading: what is compared, on what.
@@ -745,7 +744,12 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
     }
   }
   for (const auto& [sentence, metrics] : sizes) notes.push_back(join(metrics, ", ") + ": " + sentence);
-  if (const std::string ceiling = ceiling_words(comparison); !ceiling.empty()) notes.push_back(ceiling);
+  if (!noise_ceilings(comparison).empty()) {
+    notes.push_back(
+        std::string(kCeilingLabel) +
+        ": one half of the real cells as prediction of the other, mean of 10 halvings; a low estimate of what a "
+        "model can reach, for halves are noisier than the whole.");
+  }
 
   if (significance.family > 0) {
     std::string text = "Significance: Nadeau-Bengio corrected t test on fold values against " +
@@ -895,9 +899,10 @@ Grid main_grid(const Comparison& comparison, const Significance& significance, s
   for (const Model& model : comparison.models) {
     std::string label = model.label;
     const std::string note = model_note(comparison, model);
-    if (!note.empty()) {
-      model_notes.push_back(note);
-      label += " [" + std::to_string(model_notes.size()) + "]";
+    if (!note.empty()) {  // models of which the same is to be said share a note
+      const auto known = std::find(model_notes.begin(), model_notes.end(), note);
+      label += " [" + std::to_string(known - model_notes.begin() + 1) + "]";
+      if (known == model_notes.end()) model_notes.push_back(note);
     }
     std::vector<std::string> row = {label};
     std::vector<bool> bold = {false};
@@ -911,6 +916,12 @@ Grid main_grid(const Comparison& comparison, const Significance& significance, s
     }
     grid.body.push_back(row);
     grid.bold.push_back(bold);
+  }
+  if (std::vector<std::string> row = noise_ceilings(comparison); !row.empty()) {
+    row.insert(row.begin(), kCeilingLabel);
+    row.resize(grid.head.back().size());
+    grid.body.push_back(row);
+    grid.bold.emplace_back(row.size(), false);
   }
   return grid;
 }

@@ -101,6 +101,7 @@ class Maker {
       : dataset_(dataset), spec_(spec), rows_(std::move(rows)) {}
 
   Split make() {
+    if (dataset_.responses.size() == 0) throw DataError(without_responses());
     split_.spec = spec_;
     split_.data_hash = dataset_.data_hash();
     if (spec_.kind == "lpo") one_axis("pair", "LPO");
@@ -120,6 +121,15 @@ class Maker {
     const auto domain = dataset_.domain_index(name);
     rows_.erase(std::remove_if(rows_.begin(), rows_.end(), [&](auto row) { return domain_of(row) != domain; }),
                 rows_.end());
+  }
+  [[nodiscard]] std::string without_responses() const {
+    std::string text =
+        "data set " + dataset_.name + " has no responses, and split kind \"" + spec_.kind + "\" divides those";
+    if (const auto& profiles = dataset_.perturbations; profiles && profiles->size() > 0) {
+      text += "; it has " + std::to_string(profiles->size()) +
+              " perturbation profiles, which are for task \"expression\" and its split kinds, such as unseen_context";
+    }
+    return text;
   }
   void need_rows() const {
     if (rows_.empty()) {

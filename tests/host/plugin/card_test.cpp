@@ -145,13 +145,13 @@ TEST_CASE("a parameter that contradicts itself is refused") {
   CHECK(contains(error({{"key", "a"}, {"default", 1}}), "\"type\" is missing"));
   CHECK(contains(error({{"key", "a"}, {"type", "int"}}), "\"default\" is missing"));
   CHECK(contains(error({{"key", "a"}, {"type", "int"}, {"default", 1.5}}), "expected an integer"));
-  CHECK(contains(error({{"key", "a"}, {"type", "int"}, {"default", 1}, {"min", 2}}), "in [2.0, inf]"));
+  CHECK(contains(error({{"key", "a"}, {"type", "int"}, {"default", 1}, {"min", 2}}), "in [2, inf]"));
   CHECK(contains(error({{"key", "a"}, {"type", "int"}, {"default", 1}, {"min", 2}, {"max", 1}}), "larger than max"));
   CHECK(contains(error({{"key", "a"}, {"type", "bool"}, {"default", true}, {"min", 0}}), "are for numbers"));
   CHECK(contains(error({{"key", "a"}, {"type", "enum"}, {"default", "x"}}), "needs \"choices\""));
   CHECK(contains(error({{"key", "a"}, {"type", "str"}, {"default", "x"}, {"choices", {"x"}}}), "are for enums"));
   CHECK(contains(error({{"key", "a"}, {"type", "enum"}, {"default", "x"}, {"choices", {"y"}}}), "expected one of y"));
-  CHECK(contains(error({{"key", "a"}, {"type", "int_list"}, {"default", {1, 0}}, {"min", 1}}), "in [1.0, inf]"));
+  CHECK(contains(error({{"key", "a"}, {"type", "int_list"}, {"default", {1, 0}}, {"min", 1}}), "in [1, inf]"));
   CHECK(
       contains(error({{"key", "a"}, {"type", "real"}, {"default", 1}, {"when", {{"b", 1}}}}), "no earlier parameter"));
   CHECK(contains(

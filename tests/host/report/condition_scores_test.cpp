@@ -240,7 +240,7 @@ TEST_CASE("Coverage rules: own conditions, filled with the reference baseline, c
              test::contains("predicted 56.2 % of the test rows, the rest is filled with the reference baseline"));
 }
 
-TEST_CASE("Scores of cells come from the store, and the ceiling is said under the table") {
+TEST_CASE("Scores of cells come from the store, and the ceiling is the last row of the table") {
   ConditionStore store;
   store.adjust = [](Record& r, ConditionTable& t) {
     const double scale = r.model == "model" ? 1 : 3;
@@ -258,9 +258,13 @@ TEST_CASE("Scores of cells come from the store, and the ceiling is said under th
   CHECK(get(rows, "model-0", "condition", "energy_distance", "filled").flags == "mixed:2");
   CHECK(value(rows, "model-0", "pearson_delta_ctrl_ceiling", "as_reported") == 0.875);
   CHECK(find(rows, "model-0", "condition", "pearson_delta_ctrl_ceiling", "filled") == nullptr);  // of the truth alone
-  CHECK_THAT(store.table(), test::contains("Noise ceiling"));
-  CHECK_THAT(store.table(), test::contains("pearson_delta_ctrl 0.875"));
-  CHECK_THAT(store.table(), test::contains("energy_distance"));
+  ReportOptions options;
+  options.metrics = {"r2", "pearson_delta_ctrl", "energy_distance"};
+  options.format = "markdown";
+  CHECK_THAT(store.table(options), test::contains("| noise ceiling |  | 0.875 |  |\n"));
+  CHECK_THAT(store.table(options), test::contains("- noise ceiling: one half of the real cells"));
+  options.metrics = {"r2"};
+  CHECK(store.table(options).find("noise ceiling") == std::string::npos);
 }
 
 TEST_CASE("A reference in the context of the truth is said in every table and in the rows of its conditions") {
@@ -276,6 +280,8 @@ TEST_CASE("A reference in the context of the truth is said in every table and in
     options.format = format;
     CHECK_THAT(store.table(options), test::contains("reference in the same context as the truth: 2 of 12 conditions"));
   }
+  store.add("xt2", half_way);  // the same is said once, of both
+  CHECK_THAT(store.table(), test::contains("xt [1]") && test::contains("xt2 [1]") && !test::contains("[2]"));
   ReportOptions csv;
   csv.format = "csv";
   CHECK_THAT(store.table(csv), test::contains("reference in the same context as the truth: 2 of 12 conditions"));

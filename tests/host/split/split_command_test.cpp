@@ -86,6 +86,11 @@ TEST_CASE("a split is made, shown, checked and used again") {
 TEST_CASE("a split of perturbation profiles is made, shown, checked and used again") {
   const Command cdrzoo;
   REQUIRE(cdrzoo("data demo screen.h5 --perturbations").status == 0);
+  const auto of_records = cdrzoo("split make screen.h5 --kind ldo -o s.json");
+  CHECK(of_records.status == 2);
+  CHECK_THAT(of_records.err,
+             contains("data set perturbation_demo has no responses, and split kind \"ldo\" divides those; "
+                      "it has 433 perturbation profiles, which are for task \"expression\""));
   const auto made =
       cdrzoo("split make screen.h5 --kind unseen_context --folds 3 -o s.json --csv s.csv --groups groups.csv");
   CHECK(made.err.empty());
