@@ -927,13 +927,20 @@ struct Hdf5Writer::State {
     return offset;
   }
 
+  void write_attribute(const std::string& object, const std::string& name, hid_t file_type, hid_t memory_type,
+                       const void* data, const Hid& space) const {
+    const Hid owner(H5Oopen(file.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
+    const Hid id(H5Acreate2(owner.get(), name.c_str(), file_type, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    if (!id.ok() || H5Awrite(id.get(), memory_type, data) < 0)
+      refuse(object, "the attribute '" + name + "' cannot be written" + library_words());
+  }
   void write_attribute(const std::string& object, const std::string& name, const FixedTexts& texts,
                        const Hid& space) const {
-    const Hid owner(H5Oopen(file.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
-    const Hid id(H5Acreate2(owner.get(), name.c_str(), texts.type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT),
-                 H5Aclose);
-    if (!id.ok() || H5Awrite(id.get(), texts.type.get(), texts.bytes.data()) < 0)
-      refuse(object, "the attribute '" + name + "' cannot be written" + library_words());
+    write_attribute(object, name, texts.type.get(), texts.type.get(), texts.bytes.data(), space);
+  }
+  void write_attribute(const std::string& object, const std::string& name, const std::int64_t* values,
+                       const Hid& space) const {
+    write_attribute(object, name, H5T_STD_I64LE, H5T_NATIVE_INT64, values, space);
   }
 };
 
@@ -1031,12 +1038,13 @@ void Hdf5Writer::attribute(const std::string& object, const std::string& name, c
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, std::int64_t value) {
-  const Hid owner(H5Oopen(state_->file.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
-  const Hid space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Hid id(H5Acreate2(owner.get(), name.c_str(), H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  if (!id.ok() || H5Awrite(id.get(), H5T_NATIVE_INT64, &value) < 0) {
-    state_->refuse(object, "the attribute '" + name + "' cannot be written" + library_words());
-  }
+  state_->write_attribute(object, name, &value, Hid(H5Screate(H5S_SCALAR), H5Sclose));
+}
+
+void Hdf5Writer::attribute(const std::string& object, const std::string& name,
+                           const std::vector<std::int64_t>& values) {
+  const hsize_t count = values.size();
+  state_->write_attribute(object, name, values.data(), Hid(H5Screate_simple(1, &count, nullptr), H5Sclose));
 }
 
 void Hdf5Writer::commit(bool sync) {

@@ -215,6 +215,7 @@ class Hdf5Writer {
   void attribute(const std::string& object, const std::string& name, std::string_view value);
   void attribute(const std::string& object, const std::string& name, std::int64_t value);
   void attribute(const std::string& object, const std::string& name, const std::vector<std::string>& values);
+  void attribute(const std::string& object, const std::string& name, const std::vector<std::int64_t>& values);
 
   /// Ends the file, syncs it and renames it into place. \p sync false: for files that live no longer than the process
   /// that reads them; a power cut may leave nothing of them.

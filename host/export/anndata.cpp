@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "data/feature_block.hpp"
 #include "data/hdf5_file.hpp"
 #include "export/layouts.hpp"
 #include "export/recipe_text.hpp"
@@ -12,15 +13,29 @@ namespace {
 
 class AnnDataFile {
  public:
-  AnnDataFile(const fs::path& path, std::int64_t rows, std::int64_t columns)
-      : file_(path), x_(file_.create("/X", Hdf5Type::f32, {rows, columns})) {
+  explicit AnnDataFile(const fs::path& path) : file_(path) {
     encode("/", "anndata", "0.1.0");
-    encode("/X", "array", "0.2.0");
     for (const char* part : {"/layers", "/obsm", "/obsp", "/uns", "/varm", "/varp"}) group(part, "dict", "0.1.0");
   }
 
-  void row(const float* values, std::int64_t columns) {
-    x_.append(values, static_cast<std::uint64_t>(columns) * sizeof(float));
+  /// The values: these rows of a matrix, as a dense array.
+  void values(const RowMatrix& matrix, const std::vector<std::int32_t>& rows) {
+    auto x = file_.create("/X", Hdf5Type::f32, {static_cast<std::int64_t>(rows.size()), matrix.cols});
+    encode("/X", "array", "0.2.0");
+    append_rows(x, matrix, rows);
+  }
+  /// A whole matrix, as it is stored: a dense array or CSR.
+  void values(const RowMatrix& matrix) {
+    if (!matrix.is_sparse()) {
+      file_.write("/X", matrix.dense());
+      encode("/X", "array", "0.2.0");
+      return;
+    }
+    group("/X", "csr_matrix", "0.1.0");
+    file_.attribute("/X", "shape", std::vector<std::int64_t>{matrix.rows, matrix.cols});
+    file_.write("/X/indptr", matrix.sparse().begin);
+    file_.write("/X/indices", matrix.sparse().column);
+    file_.write("/X/data", matrix.sparse().value);
   }
   /// A data frame ("/obs" or "/var") with its index; the columns follow, in the order named here.
   void frame(const std::string& path, const std::vector<std::string>& index, const std::vector<std::string>& columns) {
@@ -63,7 +78,6 @@ class AnnDataFile {
   }
 
   Hdf5Writer file_;
-  Hdf5Writer::Rows x_;
 };
 
 void describe(AnnDataFile& file, const Dataset& dataset) {
@@ -74,13 +88,11 @@ void describe(AnnDataFile& file, const Dataset& dataset) {
 
 void write_domain(const Dataset& dataset, std::size_t domain, const std::vector<std::size_t>& samples,
                   const fs::path& path) {
-  const auto genes = static_cast<std::int64_t>(dataset.genes.size());
-  const auto expression = dataset.expression();
-  AnnDataFile file(path, static_cast<std::int64_t>(samples.size()), genes);
+  AnnDataFile file(path);
+  file.values(dataset.expression(), {samples.begin(), samples.end()});
   std::vector<std::string> ids, groups;
   std::vector<std::int32_t> domains, tissues;
   for (const auto i : samples) {
-    file.row(expression.data + static_cast<std::int64_t>(i) * genes, genes);
     ids.push_back(dataset.samples.id[i]);
     groups.push_back(dataset.samples.group[i]);
     domains.push_back(dataset.samples.domain[i]);
@@ -98,14 +110,13 @@ void write_domain(const Dataset& dataset, std::size_t domain, const std::vector<
 
 void write_profiles(const Dataset& dataset, const fs::path& path) {
   const auto& p = *dataset.perturbations;
-  AnnDataFile file(path, p.profile.rows, p.profile.cols);
+  AnnDataFile file(path);
+  file.values(p.profile);
   const auto copy = [](const auto& view) {
     return std::vector<std::decay_t<decltype(view[0])>>(view.begin(), view.end());
   };
   std::vector<std::string> ids, controls;
-  std::vector<float> scratch;
   for (std::int64_t i = 0; i < p.profile.rows; ++i) {
-    file.row(p.profile.row(i, scratch), p.profile.cols);
     ids.push_back(std::to_string(i));
     controls.push_back(dataset.samples.id[static_cast<std::size_t>(p.control[static_cast<std::size_t>(i)])]);
   }

@@ -138,7 +138,8 @@ std::string recipe_of(const Dataset& dataset, const RecipeFiles& files) {
     const auto& p = *dataset.perturbations;
     out += "\n[perturbations]\ntable = { file = \"perturbations.csv\" }\n";
     line("profiles", "{ file = " + quoted(files.profiles) +
-                         (files.profile_id.empty() ? "" : ", id = " + quoted(files.profile_id)) + " }");
+                         (files.profile_id.empty() ? "" : ", id = " + quoted(files.profile_id)) +
+                         (p.profile.is_sparse() ? ", storage = \"sparse\"" : "") + " }");
     if (p.deg.cols > 0) {
       line("genes", "{ file = \"perturbation_genes.csv\", length = " + std::to_string(p.deg.cols) +
                         ", rule = " + quoted(p.deg_rule) + " }");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -132,6 +133,9 @@ class Importer {
     if (rule_.controls.empty()) refuse("which values mean untreated (controls) is not given");
     if (rule_.pairing == PerturbationRule::Control::random && rule_.level != PerturbationRule::Level::cell) {
       refuse("a random control per profile needs profiles of single cells (level = \"cell\")");
+    }
+    if (rule_.storage == ProfileStorage::sparse && rule_.level != PerturbationRule::Level::cell) {
+      refuse("sparse profiles (storage = \"sparse\") need profiles of single cells (level = \"cell\")");
     }
     if (rule_.deg_genes < 0 || rule_.min_replicates < 1) {
       refuse("deg_genes must be 0 or more, min_replicates 1 or more");
@@ -446,7 +450,6 @@ class Importer {
         }
       }
     }
-    out_.perturbation_profile.resize(out_.perturbations.size() * width_, genes_.absent);
   }
 
   [[nodiscard]] std::vector<std::size_t> by_name() const {
@@ -480,7 +483,13 @@ class Importer {
       sum_[slot * width_ + gene] += x;
       if (!squares_.empty()) squares_[slot * width_ + gene] += x * x;
     }
-    if (row_of_[at(sample)] >= 0) out_.perturbation_profile[at(row_of_[at(sample)]) * width_ + gene] = value;
+    if (row_of_[at(sample)] >= 0) {
+      if (filler_) {
+        filler_->count(at(row_of_[at(sample)]) - first_row_, value);
+      } else {
+        put_dense(sample, gene, value);
+      }
+    }
     if (sample_of_[at(sample)] >= 0) out_.expression[at(sample_of_[at(sample)]) * width_ + gene] = value;
   }
 
@@ -491,6 +500,25 @@ class Importer {
     }
     std::vector<std::int64_t> slot;
     for (const auto place : place_) slot.push_back(slot_of(place));
+    const bool cells = rule_.level == PerturbationRule::Level::cell;
+    const bool others_dense = first_row_ > 0 && !out_.sparse_profile;
+    if (cells && rule_.storage != ProfileStorage::dense && !others_dense) {
+      filler_.emplace(out_.perturbations.size() - first_row_, width_);
+    } else {
+      make_dense();
+    }
+    for_each_value(slot, [this](std::int64_t sample, std::size_t slot_of_it, std::size_t gene, float value) {
+      take(sample, slot_of_it, gene, value);
+    });
+    if (filler_) fill(slot);
+    if (cells && others_dense && rule_.storage != ProfileStorage::dense)
+      say("profiles are stored dense, as those of another domain are");
+  }
+
+  /// Calls \p take(sample, slot, gene of the data set, value) for every value of a sample that counts, in the order of
+  /// the file; genes ascend where it is stored by samples.
+  template <typename Take>
+  void for_each_value(const std::vector<std::int64_t>& slot, const Take& take) {
     if (source_.lines() == MatrixSource::Lines::samples) {
       source_.read([&](std::int64_t sample, const float* values) {
         if (slot[at(sample)] < 0) return;
@@ -511,6 +539,68 @@ class Importer {
         }
       }
     });
+  }
+
+  void put_dense(std::int64_t sample, std::size_t gene, float value) {
+    out_.perturbation_profile[at(row_of_[at(sample)]) * width_ + gene] = value;
+  }
+
+  /// Room for all rows, dense; those of earlier domains become so if they are not.
+  void make_dense() {
+    const RowMatrix before = out_.profiles();
+    if (out_.sparse_profile) {
+      say("profiles are stored dense, those of other domains too");
+      std::vector<float> rows(first_row_ * width_);
+      for (std::size_t i = 0; i < first_row_; ++i)
+        before.copy_row(static_cast<std::int64_t>(i), rows.data() + i * width_);
+      out_.perturbation_profile = std::move(rows);
+      out_.sparse_profile.reset();
+    }
+    out_.perturbation_profile.resize(out_.perturbations.size() * width_, genes_.absent);
+  }
+
+  /// The second reading, now that it is known how the profiles are stored.
+  void fill(const std::vector<std::int64_t>& slot) {
+    const std::size_t rows = out_.perturbations.size() - first_row_;
+    std::vector<std::size_t> absent;  // genes that the source lacks: the same in all rows
+    for (std::size_t g = 0; g < width_; ++g) {
+      if (genes_.columns[g] < 0) absent.push_back(g);
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t k = 0; k < absent.size(); ++k) filler_->count(row, genes_.absent);
+    }
+    const bool demanded = rule_.storage == ProfileStorage::sparse;
+    if (demanded && filler_->missing() > 0) {
+      throw DataError("domain " + name() + ": storage = \"sparse\", but " +
+                      count_of(filler_->missing(), "value", "values") + " of the profiles of " +
+                      source_.path().string() + (filler_->missing() == 1 ? " is" : " are") +
+                      " missing; such profiles are stored dense");
+    }
+    const bool sparse = demanded || filler_->is_sparse();
+    char share[32];
+    std::snprintf(share, sizeof share, "%.1f %%", 100.0 * filler_->share());
+    say(std::string("profiles are stored ") + (sparse ? "sparse" : "dense") + ": " + share +
+        " of their values are not 0" +
+        (filler_->missing() > 0 ? ", " + std::to_string(filler_->missing()) + " of them missing" : ""));
+    const auto second = [&](const auto& put) {
+      for_each_value(slot, [&](std::int64_t sample, std::size_t, std::size_t gene, float value) {
+        if (row_of_[at(sample)] >= 0) put(sample, gene, value);
+      });
+    };
+    if (!sparse) {
+      make_dense();
+      second([this](std::int64_t sample, std::size_t gene, float value) { put_dense(sample, gene, value); });
+      return;
+    }
+    if (!out_.sparse_profile) out_.sparse_profile.emplace();
+    filler_->begin(*out_.sparse_profile);
+    second([this](std::int64_t sample, std::size_t gene, float value) {
+      filler_->put(at(row_of_[at(sample)]) - first_row_, gene, value);
+    });
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (const std::size_t g : absent) filler_->put(row, g, genes_.absent);
+    }
+    filler_->finish();
   }
 
   /// Number of values behind a sum.
@@ -688,9 +778,10 @@ class Importer {
   std::vector<std::int64_t> sample_of_;  ///< per sample of the source the sample that it becomes, or -1
   std::vector<std::int64_t> row_of_;     ///< the same for profiles
 
-  std::vector<double> sum_;            ///< [slots, genes]
-  std::vector<double> squares_;        ///< the same, for Welch's t only
-  std::vector<std::int32_t> missing_;  ///< the same, once a value is missing
+  std::optional<SparseFiller> filler_;  ///< of this domain's profiles, where they may become sparse
+  std::vector<double> sum_;             ///< [slots, genes]
+  std::vector<double> squares_;         ///< the same, for Welch's t only
+  std::vector<std::int32_t> missing_;   ///< the same, once a value is missing
 
   std::int64_t without_context_ = 0;
   std::int64_t without_perturbation_ = 0;

@@ -10,6 +10,7 @@
 
 #include "data/dataset_writer.hpp"
 #include "import/matrix_source.hpp"
+#include "import/sparse_filler.hpp"
 
 namespace cdrzoo {
 
@@ -44,7 +45,8 @@ struct PerturbationRule {
     mean,    ///< one control per context: the mean of its control samples
     random,  ///< level cell only: every control sample is kept, and each profile points at a random one of its context
   } pairing = Control::mean;
-  std::uint64_t seed = 0;  ///< of random pairing; frozen in the data set
+  std::uint64_t seed = 0;                              ///< of random pairing; frozen in the data set
+  ProfileStorage storage = ProfileStorage::automatic;  ///< level condition is dense, whatever automatic would say
 
   enum class DegRule { mean_difference, welch_t } deg_rule = DegRule::mean_difference;
   std::int64_t deg_genes = 50;      ///< length of the lists; 0 = no lists
@@ -58,11 +60,13 @@ struct GeneSelection {
 };
 
 /// Adds the controls of \p source as samples of \p domain and its treated samples as perturbation profiles with their
-/// drugs and DEG lists. Reads the matrix once; memory is what the result needs plus conditions x genes doubles (two
-/// with welch_t), whatever the number of cells. Genes and domains of \p content are set before; feature blocks of
-/// samples and drugs are made afterwards. Appends one sentence with counts to \p steps for everything done and dropped.
-/// \param annotations of the samples of \p source, in its order: its own, or a table that was joined to it
-/// \throws DataError with the place of a wrong field; UsageError for a rule that does not fit the annotations.
+/// drugs and DEG lists. Reads the matrix once, or twice where profiles may become sparse: the first time it counts.
+/// Memory is what the result needs plus conditions x genes doubles (two with welch_t), whatever the number of cells.
+/// One data set stores all profiles alike: dense, if those of one domain are. Genes and domains of \p content are set
+/// before; feature blocks of samples and drugs are made afterwards. Appends one sentence with counts to \p steps for
+/// everything done and dropped. \param annotations of the samples of \p source, in its order: its own, or a table that
+/// was joined to it \throws DataError with the place of a wrong field; UsageError for a rule that does not fit the
+/// annotations.
 void add_perturbations(MatrixSource& source, const TextColumns& annotations, const PerturbationRule& rule,
                        const GeneSelection& genes, std::int32_t domain, DatasetContent& content,
                        std::vector<std::string>* steps);

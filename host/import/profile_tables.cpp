@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "data/dataset_format.hpp"
+#include "import/sparse_filler.hpp"
 
 namespace cdrzoo {
 namespace {
@@ -109,19 +110,36 @@ class Reader {
     const auto rows = places(matrix->samples(), row_of_, "profile");
     const auto columns = places(matrix->genes(), index_of(out_.genes), "gene");
     const std::size_t genes = out_.genes.size();
-    out_.perturbation_profile.assign(out_.perturbations.size() * genes, 0.0F);
     const bool by_row = matrix->lines() == MatrixSource::Lines::samples;
     const auto& along = by_row ? columns : rows;
-    matrix->read([&](std::int64_t line, const float* values) {
-      const std::int32_t at = (by_row ? rows : columns)[static_cast<std::size_t>(line)];
-      if (at < 0) return;
-      for (std::size_t i = 0; i < along.size(); ++i) {
-        if (along[i] < 0) continue;
-        const auto row = static_cast<std::size_t>(by_row ? at : along[i]);
-        const auto gene = static_cast<std::size_t>(by_row ? along[i] : at);
-        out_.perturbation_profile[row * genes + gene] = values[i];
-      }
-    });
+    const auto for_each_value = [&](const auto& take) {
+      matrix->read([&](std::int64_t line, const float* values) {
+        const std::int32_t at = (by_row ? rows : columns)[static_cast<std::size_t>(line)];
+        if (at < 0) return;
+        for (std::size_t i = 0; i < along.size(); ++i) {
+          if (along[i] < 0) continue;
+          take(static_cast<std::size_t>(by_row ? at : along[i]), static_cast<std::size_t>(by_row ? along[i] : at),
+               values[i]);
+        }
+      });
+    };
+    if (!rule_.sparse) {
+      out_.perturbation_profile.assign(out_.perturbations.size() * genes, 0.0F);
+      for_each_value([&](std::size_t row, std::size_t gene, float value) {
+        out_.perturbation_profile[row * genes + gene] = value;
+      });
+      return;
+    }
+    SparseFiller filler(out_.perturbations.size(), genes);
+    for_each_value([&](std::size_t row, std::size_t, float value) { filler.count(row, value); });
+    if (filler.missing() > 0) {
+      throw DataError(matrix->path().string() + " has " +
+                      count_of(filler.missing(), "missing value", "missing values") +
+                      "; the recipe says storage = \"sparse\", which is for profiles without");
+    }
+    filler.begin(out_.sparse_profile.emplace());
+    for_each_value([&](std::size_t row, std::size_t gene, float value) { filler.put(row, gene, value); });
+    filler.finish();
   }
 
   /// Conditions as the data set numbers them; their names in the table must say the same.

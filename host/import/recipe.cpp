@@ -455,7 +455,7 @@ void read_samples(const std::filesystem::path& path, const toml::table& table, R
 PerturbationRule read_perturbation(const std::filesystem::path& path, const toml::table& table) {
   const Reader p(path, table, "perturbation",
                  {"context", "perturbation", "controls", "control_column", "combination", "dose", "dose_unit", "time",
-                  "time_unit", "level", "control", "seed", "deg_genes", "deg_rule", "min_replicates"});
+                  "time_unit", "level", "control", "seed", "storage", "deg_genes", "deg_rule", "min_replicates"});
   PerturbationRule out;
   out.context = p.texts("context");
   out.perturbation = p.required_text("perturbation");
@@ -477,6 +477,7 @@ PerturbationRule read_perturbation(const std::filesystem::path& path, const toml
   out.level = static_cast<PerturbationRule::Level>(p.index("level", {"condition", "cell"}));
   out.pairing = static_cast<PerturbationRule::Control>(p.index("control", {"mean", "random"}));
   out.seed = static_cast<std::uint64_t>(p.count("seed", 0, 0));
+  out.storage = static_cast<ProfileStorage>(p.index("storage", {"auto", "dense", "sparse"}));
   out.deg_genes = p.count("deg_genes", out.deg_genes, 0);
   out.deg_rule = static_cast<PerturbationRule::DegRule>(p.index("deg_rule", {"mean_difference", "welch_t"}));
   out.min_replicates = p.count("min_replicates", out.min_replicates, 1);
@@ -570,9 +571,10 @@ void read_profiles(const std::filesystem::path& path, const toml::table& table, 
   const toml::table* matrix = p.table("profiles");
   if (rows == nullptr || matrix == nullptr) p.fail("perturbations need 'table' and 'profiles'");
   read_table(Reader(path, *rows, "perturbations.table", with_file_keys({})), out.table);
-  const Reader m(path, *matrix, "perturbations.profiles", with_file_keys({"id"}));
+  const Reader m(path, *matrix, "perturbations.profiles", with_file_keys({"id", "storage"}));
   read_table(m, out.matrix);
   out.matrix_id = m.text("id");
+  out.sparse = m.index("storage", {"dense", "sparse"}) == 1;
   if (const toml::table* genes = p.table("genes")) {
     const Reader g(path, *genes, "perturbations.genes", with_file_keys({"length", "rule"}));
     read_table(g, out.genes.emplace());

@@ -150,6 +150,7 @@ struct Recipe {
     Table table;
     Table matrix;
     std::string matrix_id;  ///< csv, tsv: column with the names of the profiles; empty = the first
+    bool sparse = false;    ///< how the data set stores them
     std::optional<Table> genes;
     std::int64_t gene_count = 0;  ///< length of a list
     std::string gene_rule;        ///< how the lists were made, in words

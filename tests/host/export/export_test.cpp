@@ -221,6 +221,30 @@ TEST_CASE("Tables of profiles that do not fit their data set are refused with th
   CHECK_THAT(spoiled(",1\n", ",0\n"), contains("column 'replicates': '0' is no whole number of 1 or more"));
 }
 
+TEST_CASE("Sparse profiles come back from an export sparse, of AnnData and of tables") {
+  const TemporaryFolder folder;
+  DatasetContent c = nasty();
+  SparseRows rows;
+  for (std::size_t i = 0; i < c.perturbations.size(); ++i) {
+    float* row = c.perturbation_profile.data() + i * c.genes.size();
+    for (std::size_t g = 0; g < c.genes.size(); ++g)
+      row[g] = (g + i) % 3 == 0 ? 0.1F * static_cast<float>(g + 1) : 0.0F;
+    row[1] = -0.0F;
+    rows.append(row, static_cast<std::int64_t>(c.genes.size()));
+  }
+  c.perturbation_profile.clear();
+  c.sparse_profile = rows;
+  const Dataset before = written(c, folder / "before.h5");
+  const auto format = GENERATE(ExportFormat::h5ad, ExportFormat::csv);
+  static_cast<void>(export_dataset(before, format, {}, folder / "out"));
+  BuildReport report;
+  const Dataset after =
+      written(build_dataset(load_recipe(folder / "out" / "recipe.toml"), folder / "out", report), folder / "after.h5");
+  REQUIRE(after.perturbations->profile.is_sparse());
+  CHECK(first_difference(before, after).empty());
+  CHECK(content_hash(before) == content_hash(after));
+}
+
 TEST_CASE("A recipe that would build another data set is left out, with a sentence that says why") {
   const TemporaryFolder folder;
   DatasetContent c = nasty();

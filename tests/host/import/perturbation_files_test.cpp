@@ -74,7 +74,9 @@ struct Opened {
   [[nodiscard]] double change(std::int64_t row, const std::string& gene) const {
     const auto g = std::find(data->genes.begin(), data->genes.end(), gene) - data->genes.begin();
     const auto control = p().control[static_cast<std::size_t>(row)];
-    return static_cast<double>(p().profile.dense().row(row)[g]) - static_cast<double>(data->expression().row(control)[g]);
+    std::vector<float> scratch;
+    return static_cast<double>(p().profile.row(row, scratch)[g]) -
+           static_cast<double>(data->expression().row(control)[g]);
   }
 };
 

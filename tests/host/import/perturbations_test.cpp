@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/random.hpp"
+#include "data/content_hash.hpp"
 #include "data/dataset.hpp"
 #include "support/catch.hpp"
 #include "support/memory_matrix.hpp"
@@ -93,8 +94,9 @@ struct Built {
   DatasetContent content;
   Texts steps;
   [[nodiscard]] std::vector<float> profile(std::size_t row) const {
-    const auto begin = content.perturbation_profile.begin() + static_cast<std::ptrdiff_t>(row * content.genes.size());
-    return {begin, begin + static_cast<std::ptrdiff_t>(content.genes.size())};
+    std::vector<float> values(content.genes.size());
+    content.profiles().copy_row(static_cast<std::int64_t>(row), values.data());
+    return values;
   }
   [[nodiscard]] std::vector<float> sample(std::size_t row) const {
     const auto begin = content.expression.begin() + static_cast<std::ptrdiff_t>(row * content.genes.size());
@@ -265,6 +267,125 @@ TEST_CASE("Each treated cell is a profile of its own where the recipe says so") 
   const TemporaryFolder folder;
   write_dataset(b.content, folder / "x.h5");
   CHECK(Dataset::open(folder / "x.h5").perturbations->conditions == 5);
+}
+
+namespace {
+
+/// Single cells of six genes, of which about one value in five is not 0.
+std::vector<Well> sparse_cells() {
+  std::vector<Well> wells;
+  for (std::size_t i = 0; i < 60; ++i) {
+    std::vector<float> x(6, 0.0F);
+    for (std::size_t g = 0; g < 6; ++g) {
+      const std::uint64_t draw = splitmix64(7, i * 6 + g);
+      if (draw % 5 == 0) x[g] = static_cast<float>(draw % 1000) / 64.0F + 0.5F;
+    }
+    if (i == 17) x[3] = -0.0F;
+    wells.push_back({i % 3 == 0 ? "c" : "t", i % 2 == 0 ? "L1" : "L2", i % 3 == 0 ? "DMSO" : "A", "", x});
+  }
+  return wells;
+}
+
+MemoryMatrix six_genes(const std::vector<Well>& wells, MatrixSource::Lines lines = MatrixSource::Lines::samples) {
+  TextColumns about;
+  about.names = {"well", "line", "what", "dose"};
+  about.values.resize(4);
+  std::vector<std::vector<float>> values;
+  for (std::size_t i = 0; i < wells.size(); ++i) {
+    about.values[0].push_back(wells[i].name + std::to_string(i));
+    about.values[1].emplace_back(wells[i].line);
+    about.values[2].emplace_back(wells[i].what);
+    about.values[3].emplace_back(wells[i].dose);
+    values.push_back(wells[i].x);
+  }
+  return {about, {"a", "b", "c", "d", "e", "f"}, values, lines};
+}
+
+const Texts kSixGenes = {"f", "NEW", "a", "c", "e", "b"};  // not in the order of the file, one that it lacks
+
+Built build_cells(const std::vector<Well>& wells, ProfileStorage storage, float absent = 0.0F,
+                  MatrixSource::Lines lines = MatrixSource::Lines::samples,
+                  DatasetContent content = empty_content(kSixGenes)) {
+  MemoryMatrix source = six_genes(wells, lines);
+  PerturbationRule r = rule();
+  r.level = PerturbationRule::Level::cell;
+  r.storage = storage;
+  Built out = build(source, r, {{5, -1, 0, 2, 4, 1}, absent}, std::move(content));
+  CHECK(source.reads() == (out.content.sparse_profile || storage == ProfileStorage::automatic ? 2 : 1));
+  return out;
+}
+
+std::string hash_of_content(const DatasetContent& content) {
+  const TemporaryFolder folder;
+  write_dataset(content, folder / "x.h5");
+  return content_hash(Dataset::open(folder / "x.h5"));
+}
+
+}  // namespace
+
+TEST_CASE("Cells that are mostly 0 stay sparse, with the values that dense storage has") {
+  const auto lines = GENERATE(MatrixSource::Lines::samples, MatrixSource::Lines::genes);
+  const Built dense = build_cells(sparse_cells(), ProfileStorage::dense, 0.0F, lines);
+  const Built sparse = build_cells(sparse_cells(), ProfileStorage::automatic, 0.0F, lines);
+  CHECK_FALSE(dense.content.sparse_profile);
+  REQUIRE(sparse.content.sparse_profile);
+  CHECK(sparse.content.perturbation_profile.empty());
+  CHECK(sparse.content.expression == dense.content.expression);
+  CHECK(sparse.content.deg == dense.content.deg);
+  REQUIRE(sparse.content.perturbations.size() == 40);
+  for (std::size_t i = 0; i < 40; ++i) CHECK(sparse.profile(i) == dense.profile(i));
+  CHECK(hash_of_content(sparse.content) == hash_of_content(dense.content));
+  CHECK(std::count_if(sparse.steps.begin(), sparse.steps.end(),
+                      [](const std::string& s) { return s.find("screen: profiles are stored sparse: ") == 0; }) == 1);
+}
+
+TEST_CASE("Cells are stored dense where more than a third of their values is not 0, or one is missing") {
+  std::vector<Well> wells = sparse_cells();
+  SECTION("too many values") {
+    for (std::size_t i = 0; i < wells.size(); ++i) wells[i].x[0] = wells[i].x[1] = 1.0F;
+  }
+  SECTION("a missing value") { wells[1].x[0] = kNan; }
+  const Built b = build_cells(wells, ProfileStorage::automatic);
+  CHECK_FALSE(b.content.sparse_profile);
+  const Built dense = build_cells(wells, ProfileStorage::dense);
+  CHECK(hash_of_content(b.content) == hash_of_content(dense.content));
+}
+
+TEST_CASE("Storage follows the recipe where it says so") {
+  std::vector<Well> wells = sparse_cells();
+  for (auto& well : wells) well.x.assign(6, 1.0F);
+  const Built b = build_cells(wells, ProfileStorage::sparse, 2.0F);
+  REQUIRE(b.content.sparse_profile);
+  CHECK(b.profile(3) == std::vector<float>{1, 2, 1, 1, 1, 1});  // the gene that the file lacks is 2
+  CHECK(b.content.sparse_profile->value.size() == 40 * 6);
+  wells[1].x[0] = kNan;
+  CHECK_THROWS_WITH(build_cells(wells, ProfileStorage::sparse),
+                    contains("domain screen: storage = \"sparse\", but 1 value of the profiles of made.csv is missing; "
+                             "such profiles are stored dense"));
+  PerturbationRule r = rule();
+  r.storage = ProfileStorage::sparse;
+  CHECK_THROWS_WITH(build(experiment(), r), contains("sparse profiles (storage = \"sparse\") need profiles of single "
+                                                     "cells (level = \"cell\")"));
+}
+
+TEST_CASE("One data set stores the profiles of all its domains alike") {
+  const std::vector<Well> cells = sparse_cells();
+  std::vector<Well> full = cells;
+  for (auto& well : full) well.x.assign(6, 1.0F);
+  // The second domain has the same names; contexts and samples are named apart.
+  const auto both = [](const std::vector<Well>& first, const std::vector<Well>& second, ProfileStorage storage) {
+    DatasetContent content = build_cells(first, ProfileStorage::automatic).content;
+    return build_cells(second, storage, 0.0F, MatrixSource::Lines::samples, std::move(content));
+  };
+  const Built sparse = both(cells, cells, ProfileStorage::automatic);
+  REQUIRE(sparse.content.sparse_profile);
+  CHECK(sparse.content.sparse_profile->rows() == 80);
+  for (std::size_t i = 0; i < 40; ++i) CHECK(sparse.profile(i) == sparse.profile(i + 40));
+  const Built later = both(cells, full, ProfileStorage::automatic);
+  CHECK_FALSE(later.content.sparse_profile);
+  CHECK(later.said("screen: profiles are stored dense, those of other domains too"));
+  for (std::size_t i = 0; i < 40; ++i) CHECK(later.profile(i) == sparse.profile(i));
+  CHECK(later.profile(40) == std::vector<float>{1, 0, 1, 1, 1, 1});
 }
 
 TEST_CASE("A random control is of the same context, and the same for the same seed") {
