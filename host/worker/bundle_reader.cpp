@@ -2,6 +2,7 @@
 #include "worker/bundle_reader.hpp"
 
 #include <algorithm>
+#include <cdrzoo/read_ahead.hpp>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -125,6 +126,7 @@ cdrzoo_array gather_rows(SealedMemory& memory, const cdrzoo_array& from, ArrayVi
   auto* to = static_cast<std::uint8_t*>(memory.allocate(rows.size() * row_bytes));
   const auto* source = elements<std::uint8_t>(from);
   if (row_bytes > 0) {
+    for (const auto row : rows) sdk::will_need(source + static_cast<std::size_t>(row) * row_bytes, row_bytes);
     for (std::size_t i = 0; i < rows.size(); ++i)
       std::memcpy(to + i * row_bytes, source + static_cast<std::size_t>(rows[i]) * row_bytes, row_bytes);
   }

@@ -12,11 +12,7 @@
 #include <cdrzoo/entry.h>
 #include <cdrzoo/plugin.h>
 #include <cdrzoo/random.h>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
+#include <cdrzoo/read_ahead.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -578,22 +574,6 @@ class Entities {
   const cdrzoo_entities* entities_;
 };
 
-namespace detail {
-
-/// Asks the system to read these bytes of a mapped file at once, and no others. It is a hint: nothing fails.
-inline void will_need(const void* data, std::size_t bytes) {
-#if defined(__linux__)
-  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto first = reinterpret_cast<std::uintptr_t>(data);
-  const auto begin = first - first % page;
-  if (bytes > 0) ::madvise(reinterpret_cast<void*>(begin), first + bytes - begin, MADV_WILLNEED);
-#else
-  (void)data, (void)bytes;
-#endif
-}
-
-}  // namespace detail
-
 /// The targets of a view by rows, whether they are stored dense or sparse: a sparse row becomes dense when it is asked
 /// for.
 class TargetRows {
@@ -620,13 +600,13 @@ class TargetRows {
   /// copy_row. Rows in their order need none of this.
   void will_need(std::int64_t i) const {
     if (!sparse_) {
-      detail::will_need(dense_.row(i).data(), static_cast<std::size_t>(cols()) * sizeof(float));
+      sdk::will_need(dense_.row(i).data(), static_cast<std::size_t>(cols()) * sizeof(float));
       return;
     }
     const CsrBlock::Row row = sparse_->row(i);
     const auto count = static_cast<std::size_t>(row.columns.size());
-    detail::will_need(row.columns.data(), count * sizeof(std::int32_t));
-    detail::will_need(row.values.data(), count * sizeof(float));
+    sdk::will_need(row.columns.data(), count * sizeof(std::int32_t));
+    sdk::will_need(row.values.data(), count * sizeof(float));
   }
 
  private:
