@@ -32,7 +32,8 @@ void refuse(const po::variables_map& values, std::initializer_list<const char*> 
 
 int demo(const Words& words) {
   const Usage usage{
-      "cdrzoo data demo FILE [--perturbations [--contexts N] [--cells N]] [--seed N] [--lines N] [--patients N] "
+      "cdrzoo data demo FILE [--perturbations [--contexts N] [--cells N [--sparse]]] [--seed N] [--lines N] "
+      "[--patients N] "
       "[--drugs N] [--genes N] [--conformers]",
       "Makes a small data set with a planted signal: cell lines with ln IC50, patients with responder labels\n"
       "behind a domain shift, and perturbation profiles; or profiles of perturbations alone, single and combined.\n"
@@ -54,7 +55,8 @@ int demo(const Words& words) {
       ("perturbations", po::bool_switch(), "perturbation profiles and nothing else")                           //
       ("contexts", po::value(&screen.contexts)->default_value(screen.contexts), "cell lines of these")         //
       ("cells", po::value(&screen.cells)->default_value(screen.cells),
-       "cells of each of their conditions; 0: one pseudobulk");
+       "cells of each of their conditions; 0: one pseudobulk")  //
+      ("sparse", po::bool_switch(&screen.sparse), "cells of which most values are 0, and which are stored so");
   const auto values = parse(words, usage, options, "FILE");
   if (!values) return kExitOk;
   const std::string file = single(*values, "FILE", usage);
@@ -63,6 +65,7 @@ int demo(const Words& words) {
     refuse(*values, {"lines", "patients", "conformers"}, "does not go with");
   } else {
     refuse(*values, {"contexts", "cells"}, "needs");
+    if (screen.sparse) throw UsageError("--sparse needs --perturbations");
   }
   screen.seed = spec.seed;
   screen.perturbations = spec.drugs;

@@ -21,6 +21,8 @@ constexpr float kLowDose = -6.0F;   // log10 of molar; half the effect
 constexpr float kHighDose = -5.0F;  // the whole
 constexpr float kTime_h = 24.0F;
 constexpr double kCellNoise = 5.0;  // a cell's noise over that of a pseudobulk
+constexpr double kLevel = 7.0;
+constexpr double kSparseLevel = -2.0;  // what is below 0 is measured as 0: about one value in eight is not
 
 struct Stream : SeededStream {
   Stream(std::uint64_t seed, const char* name) : SeededStream(seed, std::string("perturbation_demo/") + name) {}
@@ -64,6 +66,7 @@ class PerturbationDemo {
     range("drugs", spec_.perturbations, 2, 999);
     range("genes", spec_.genes, 8, 100000);
     range("cells", spec_.cells, 0, 100000);
+    if (spec_.sparse && spec_.cells == 0) throw UsageError("a sparse demo of perturbations needs cells (--cells N)");
   }
 
   void describe() {
@@ -83,18 +86,18 @@ class PerturbationDemo {
       out_.drug_scaffold.emplace_back();
     }
     for (int c = 0; c < spec_.contexts; ++c) out_.perturbation_contexts.push_back(numbered("CONTEXT", c + 1));
-    out_.provenance_json =
-        nlohmann::json{{"builder", "cdrzoo data demo --perturbations"},
-                       {"generator", 1},
-                       {"seed", spec_.seed},
-                       {"contexts", spec_.contexts},
-                       {"perturbations", spec_.perturbations},
-                       {"genes", spec_.genes},
-                       {"cells", spec_.cells},
-                       {"interaction", spec_.interaction},
-                       {"noise", spec_.noise},
-                       {"steps", {"synthetic; see share/doc/data.md, section demo of perturbations"}}}
-            .dump(2);
+    nlohmann::json made{{"builder", "cdrzoo data demo --perturbations"},
+                        {"generator", 1},
+                        {"seed", spec_.seed},
+                        {"contexts", spec_.contexts},
+                        {"perturbations", spec_.perturbations},
+                        {"genes", spec_.genes},
+                        {"cells", spec_.cells},
+                        {"interaction", spec_.interaction},
+                        {"noise", spec_.noise},
+                        {"steps", {"synthetic; see share/doc/data.md, section demo of perturbations"}}};
+    if (spec_.sparse) made["sparse"] = true;
+    out_.provenance_json = made.dump(2);
   }
 
   void make_mechanism() {
@@ -102,7 +105,7 @@ class PerturbationDemo {
     Stream loadings(spec_.seed, "loadings");
     Stream answers(spec_.seed, "answers");
     for (int g = 0; g < spec_.genes; ++g) {
-      base_.push_back(7.0 + base.normal());
+      base_.push_back((spec_.sparse ? kSparseLevel : kLevel) + base.normal());
       loading_.push_back(normal_programs(loadings, 0.5));
       answer_.push_back(normal_programs(answers, 0.4));
     }
@@ -151,6 +154,7 @@ class PerturbationDemo {
   }
 
   void add_condition(int context, int drug, int drug_b, float dose, Stream& noise, Stream& pairing) {
+    std::vector<float> row(at(spec_.genes));
     for (int i = 0; i < copies(); ++i) {
       const auto control = context * copies() + static_cast<int>(pairing.below(static_cast<std::uint64_t>(copies())));
       out_.perturbations.push_back({control, drug, drug_b, dose, kTime_h, context, 1});
@@ -159,7 +163,12 @@ class PerturbationDemo {
         if (drug_b >= 0) change += effect(context, drug_b, g);
         const double strength = dose > -5.5F ? 1.0 : 0.5;
         const double truth = base_[g] + dot(loading_[g], state_[at(context)]) + strength * change;
-        out_.perturbation_profile.push_back(measured(truth, noise));
+        row[g] = measured(truth, noise);
+      }
+      if (spec_.sparse) {
+        out_.sparse_profile->append(row.data(), spec_.genes);
+      } else {
+        out_.perturbation_profile.insert(out_.perturbation_profile.end(), row.begin(), row.end());
       }
     }
   }
@@ -168,6 +177,7 @@ class PerturbationDemo {
     Stream noise(spec_.seed, "profiles");
     Stream pairing(spec_.seed, "pairing");
     Stream missing(spec_.seed, "missing");
+    if (spec_.sparse) out_.sparse_profile.emplace();
     for (int c = 0; c < spec_.contexts; ++c) {
       for (int p = 0; p < spec_.perturbations; ++p) {
         if (missing.below(10) == 0) continue;  // not measured

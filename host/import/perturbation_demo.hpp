@@ -13,6 +13,7 @@ struct PerturbationDemoSpec {
   int perturbations = 24;
   int genes = 100;
   int cells = 0;             ///< of each condition and of the controls of each context; 0 = one pseudobulk each
+  bool sparse = false;       ///< of cells: most values are 0, and profiles are stored so
   double interaction = 0.3;  ///< how much a context changes what a perturbation does; 0 = effects are additive
   double noise = 0.1;        ///< deviation of one profile's gene; of a cell's, five times as much
 };

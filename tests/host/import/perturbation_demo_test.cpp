@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "import/perturbation_demo.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
@@ -121,4 +122,23 @@ TEST_CASE("Sizes that make no demo of perturbations are refused") {
   spec = small();
   spec.cells = -1;
   CHECK_THROWS_WITH(make_perturbation_demo(spec), contains("cells, not -1"));
+}
+
+TEST_CASE("A sparse demo has cells of which most values are 0, and stores no 0") {
+  auto spec = small();
+  spec.genes = 200;
+  spec.cells = 10;
+  spec.sparse = true;
+  const TemporaryFolder folder;
+  write_dataset(make_perturbation_demo(spec), folder / "demo.h5");
+  CHECK(validate_dataset(folder / "demo.h5").errors.empty());
+  const Dataset d = Dataset::open(folder / "demo.h5");
+  REQUIRE(d.perturbations->profile.is_sparse());
+  const auto& value = d.perturbations->profile.sparse().value;
+  CHECK(std::none_of(value.begin(), value.end(), [](float v) { return v == 0; }));
+  const double share = static_cast<double>(value.size()) / static_cast<double>(d.perturbations->size() * spec.genes);
+  CHECK_THAT(share, WithinAbs(0.125, 0.05));
+
+  spec.cells = 0;
+  CHECK_THROWS_WITH(make_perturbation_demo(spec), contains("a sparse demo of perturbations needs cells (--cells N)"));
 }
