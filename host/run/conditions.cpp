@@ -154,20 +154,29 @@ class Truth {
     return train_of_context_.count(context) > 0 ? context : kAllContexts;
   }
 
-  /// Mean over the training conditions of a context or of all, each counting once: of their perturbed profiles, or of
-  /// the change of these against the control of their own context.
-  [[nodiscard]] std::vector<double> training_mean(std::int32_t context, bool of_change) const {
-    ColumnMeans mean(table_.genes);
+  /// Means over the training conditions of a context or of all, each counting once.
+  struct TrainingMeans {
+    std::vector<double> perturbed;  ///< of their profiles
+    std::vector<double> change;     ///< of the change of these against the control of their own context
+  };
+  /// All test contexts that training has not seen share one.
+  const TrainingMeans& training_means(std::int32_t context) {
+    const auto [it, fresh] = training_means_.try_emplace(context);
+    if (!fresh) return it->second;
+    ColumnMeans perturbed(table_.genes);
+    ColumnMeans change(table_.genes);
     for (const auto& [trained, conditions] : train_of_context_) {
       if (context != kAllContexts && trained != context) continue;
       const std::vector<double> control = control_mean(trained);
       for (const auto& [condition, rows] : conditions) {
         std::vector<double> profile = mean_of_profiles(rows);
-        for (std::size_t g = 0; of_change && g < profile.size(); ++g) profile[g] -= control[g];
-        mean.add(profile.data());
+        perturbed.add(profile.data());
+        for (std::size_t g = 0; g < profile.size(); ++g) profile[g] -= control[g];
+        change.add(profile.data());
       }
     }
-    return mean.take();
+    it->second = {perturbed.take(), change.take()};
+    return it->second;
   }
 
   std::int32_t control_row(std::int32_t context) {
@@ -176,7 +185,7 @@ class Truth {
     const std::vector<double> control = control_mean(context);
     append(table_.control, control);
     if (!train_of_context_.empty()) {
-      std::vector<double> shifted = training_mean(training_context(context), true);
+      std::vector<double> shifted = training_means(training_context(context)).change;
       for (std::size_t g = 0; g < shifted.size(); ++g) shifted[g] += control[g];
       append(table_.train_shifted, shifted);
     }
@@ -187,7 +196,7 @@ class Truth {
     if (train_of_context_.empty()) return -1;
     const std::int32_t code = training_context(context);
     const auto [it, fresh] = train_row_.try_emplace(code, static_cast<std::int32_t>(train_row_.size()));
-    if (fresh) append(table_.train_perturbed, training_mean(code, false));
+    if (fresh) append(table_.train_perturbed, training_means(code).perturbed);
     return it->second;
   }
 
@@ -216,6 +225,7 @@ class Truth {
   std::map<std::int32_t, std::set<std::int32_t>> controls_of_context_;
   std::set<std::int32_t> trained_alone_;
   std::map<std::int32_t, std::int32_t> control_row_, train_row_;
+  std::map<std::int32_t, TrainingMeans> training_means_;
 };
 
 /// Adds what one model predicted.
