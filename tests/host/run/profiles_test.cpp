@@ -427,6 +427,13 @@ TEST_CASE("A query in pieces shows what the whole query shows, with the entities
   }
 }
 
+TEST_CASE("One predict call gets rows for 64 MiB of predictions, in blocks of 1,024, or all for a transductive model") {
+  Screen screen;
+  const bool transductive = GENERATE(false, true);
+  screen.add(card(kAllColumns, "", transductive ? R"("transductive":true)" : ""));
+  CHECK(Written(screen).task.predict_rows == (transductive ? 0 : (64 << 20) / (kScreenGenes * 4) / 1024 * 1024));
+}
+
 TEST_CASE("Targets of another fold, and fewer of them than a view names, are refused") {
   Screen screen(screen_content(2));
   screen.add(card(kAllColumns));
