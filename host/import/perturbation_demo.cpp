@@ -153,40 +153,66 @@ class PerturbationDemo {
     return sum;
   }
 
-  void add_condition(int context, int drug, int drug_b, float dose, Stream& noise, Stream& pairing) {
-    std::vector<float> row(at(spec_.genes));
-    for (int i = 0; i < copies(); ++i) {
-      const auto control = context * copies() + static_cast<int>(pairing.below(static_cast<std::uint64_t>(copies())));
-      out_.perturbations.push_back({control, drug, drug_b, dose, kTime_h, context, 1});
-      for (std::size_t g = 0; g < at(spec_.genes); ++g) {
-        double change = effect(context, drug, g);
-        if (drug_b >= 0) change += effect(context, drug_b, g);
-        const double strength = dose > -5.5F ? 1.0 : 0.5;
-        const double truth = base_[g] + dot(loading_[g], state_[at(context)]) + strength * change;
-        row[g] = measured(truth, noise);
+  struct Condition {
+    int context, drug, drug_b;
+    float dose_log10_molar;
+  };
+
+  /// Which conditions were measured, in order.
+  [[nodiscard]] std::vector<Condition> conditions() const {
+    std::vector<Condition> out;
+    Stream missing(spec_.seed, "missing");
+    for (int c = 0; c < spec_.contexts; ++c) {
+      for (int p = 0; p < spec_.perturbations; ++p) {
+        if (missing.below(10) == 0) continue;  // not measured
+        out.push_back({c, p, -1, kLowDose});
+        out.push_back({c, p, -1, kHighDose});
       }
-      if (spec_.sparse) {
-        out_.sparse_profile->append(row.data(), spec_.genes);
-      } else {
-        out_.perturbation_profile.insert(out_.perturbation_profile.end(), row.begin(), row.end());
+      for (int p = 0; p < spec_.perturbations / 2; ++p) {
+        if (missing.below(10) != 0) out.push_back({c, p, p + 1, kHighDose});
       }
     }
+    return out;
+  }
+
+  /// What a condition would measure without noise, [genes].
+  [[nodiscard]] std::vector<double> truth_of(const Condition& condition) const {
+    std::vector<double> truth;
+    for (std::size_t g = 0; g < at(spec_.genes); ++g) {
+      double change = effect(condition.context, condition.drug, g);
+      if (condition.drug_b >= 0) change += effect(condition.context, condition.drug_b, g);
+      const double strength = condition.dose_log10_molar > -5.5F ? 1.0 : 0.5;
+      truth.push_back(base_[g] + dot(loading_[g], state_[at(condition.context)]) + strength * change);
+    }
+    return truth;
   }
 
   void make_conditions() {
     Stream noise(spec_.seed, "profiles");
     Stream pairing(spec_.seed, "pairing");
-    Stream missing(spec_.seed, "missing");
-    if (spec_.sparse) out_.sparse_profile.emplace();
-    for (int c = 0; c < spec_.contexts; ++c) {
-      for (int p = 0; p < spec_.perturbations; ++p) {
-        if (missing.below(10) == 0) continue;  // not measured
-        add_condition(c, p, -1, kLowDose, noise, pairing);
-        add_condition(c, p, -1, kHighDose, noise, pairing);
-      }
-      for (int p = 0; p < spec_.perturbations / 2; ++p) {
-        if (missing.below(10) == 0) continue;
-        add_condition(c, p, p + 1, kHighDose, noise, pairing);
+    const std::vector<Condition> planned = conditions();
+    const std::size_t rows = planned.size() * at(copies());
+    // Demos may be of many gigabytes: no more memory than they take.
+    out_.perturbations.reserve(rows);
+    if (spec_.sparse) {
+      out_.sparse_profile.emplace().begin.reserve(rows + 1);
+    } else {
+      out_.perturbation_profile.reserve(rows * at(spec_.genes));
+    }
+    std::vector<float> row(at(spec_.genes));
+    for (const auto& condition : planned) {
+      const std::vector<double> truth = truth_of(condition);
+      for (int i = 0; i < copies(); ++i) {
+        const auto control =
+            condition.context * copies() + static_cast<int>(pairing.below(static_cast<std::uint64_t>(copies())));
+        out_.perturbations.push_back(
+            {control, condition.drug, condition.drug_b, condition.dose_log10_molar, kTime_h, condition.context, 1});
+        for (std::size_t g = 0; g < row.size(); ++g) row[g] = measured(truth[g], noise);
+        if (spec_.sparse) {
+          out_.sparse_profile->append(row.data(), spec_.genes);
+        } else {
+          out_.perturbation_profile.insert(out_.perturbation_profile.end(), row.begin(), row.end());
+        }
       }
     }
   }
