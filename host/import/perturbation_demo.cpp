@@ -22,7 +22,7 @@ constexpr float kHighDose = -5.0F;  // the whole
 constexpr float kTime_h = 24.0F;
 constexpr double kCellNoise = 5.0;  // a cell's noise over that of a pseudobulk
 constexpr double kLevel = 7.0;
-constexpr double kSparseLevel = -2.0;  // what is below 0 is measured as 0: about one value in eight is not
+constexpr double kSparseLevel = -2.0;  // what is below 0 is measured as 0: about one value in ten is not
 
 struct Stream : SeededStream {
   Stream(std::uint64_t seed, const char* name) : SeededStream(seed, std::string("perturbation_demo/") + name) {}
