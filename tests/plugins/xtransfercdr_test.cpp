@@ -19,7 +19,7 @@ struct Settings {
   std::string variant = "paper", mode = "cell", activation = "relu", form = "dot2", norm = "per_call";
   std::vector<std::int64_t> hidden{48, 32, 24};
   bool encode_controls = false;
-  double cross = 5, control = 5, combination = 5, dropout = 0, noise = 0.05, rate = 2e-3;
+  double cross = 5, control = 5, combination = 5, dropout = 0, noise = 0.05, rate = 2e-3, decay = 0.5;
   std::int64_t blocks = 1, latent = 16, decay_epochs = 15, epochs = 40, min_steps = 0, max_pairs = 0, batch = 64;
 };
 
@@ -46,7 +46,7 @@ std::vector<Param> params(const Settings& s) {
           real("weight_decay", 5e-4),
           integer("epochs", s.epochs),
           integer("decay_epochs", s.decay_epochs),
-          real("decay", 0.5),
+          real("decay", s.decay),
           integer("batch_size", s.batch),
           integer("max_pairs_per_epoch", s.max_pairs),
           integer("min_steps", s.min_steps)};
@@ -56,28 +56,38 @@ std::vector<Param> params(const Settings& s) {
 /// raises five genes of its own.
 class World {
  public:
-  explicit World(unsigned seed) : rng_(seed) {
-    axes_ = normals(2 * kGenes, 0.5);
-    effects_.resize(kDrugs * kGenes);
-    for (std::size_t i = 0; i < effects_.size(); ++i) effects_[i] = i % kGenes / 5 == i / kGenes ? 1.5F : 0.0F;
-  }
+  explicit World(unsigned seed, int drugs = kDrugs)
+      : rng_(seed), drugs_(drugs), genes_(static_cast<std::size_t>(5 * drugs)), axes_(normals(2 * genes_, 0.5)) {}
+  [[nodiscard]] int drugs() const { return drugs_; }
+  [[nodiscard]] std::int64_t genes() const { return static_cast<std::int64_t>(genes_); }
   std::vector<float> context() {
     const auto place = normals(2, 1);
-    std::vector<float> x(kGenes);
-    for (std::size_t g = 0; g < x.size(); ++g) {
+    std::vector<float> x(genes_);
+    for (std::size_t g = 0; g < genes_; ++g) {
       x[g] = 4;
-      for (std::size_t r = 0; r < 2; ++r) x[g] += place[r] * axes_[r * kGenes + g];
+      for (std::size_t r = 0; r < 2; ++r) x[g] += place[r] * axes_[r * genes_ + g];
     }
     return x;
   }
   std::vector<float> treated(const std::vector<float>& context, int drug, int drug_b = -1) {
     std::vector<float> x = context;
-    const auto noise = normals(kGenes, 0.02F);
-    for (std::size_t g = 0; g < x.size(); ++g) {
-      x[g] += effects_[static_cast<std::size_t>(drug) * kGenes + g] + noise[g];
-      if (drug_b >= 0) x[g] += effects_[static_cast<std::size_t>(drug_b) * kGenes + g];
+    const auto noise = normals(genes_, 0.02F);
+    for (std::size_t g = 0; g < genes_; ++g) {
+      const int raised_by = static_cast<int>(g / 5);
+      x[g] += noise[g] + (raised_by == drug || raised_by == drug_b ? 1.5F : 0.0F);
     }
     return x;
+  }
+
+  using Pairs = std::vector<std::pair<int, int>>;
+  /// Pairs of drugs, drawn without replacement: the first so many, and those behind them.
+  std::pair<Pairs, Pairs> pairs(std::ptrdiff_t n_first, std::ptrdiff_t n_second) {
+    Pairs all;
+    for (int p = 0; p < drugs_; ++p) {
+      for (int q = p + 1; q < drugs_; ++q) all.emplace_back(p, q);
+    }
+    std::shuffle(all.begin(), all.end(), rng_);
+    return {{all.begin(), all.begin() + n_first}, {all.begin() + n_first, all.begin() + n_first + n_second}};
   }
 
  private:
@@ -88,7 +98,9 @@ class World {
     return values;
   }
   std::mt19937 rng_;
-  std::vector<float> axes_, effects_;
+  int drugs_;
+  std::size_t genes_;
+  std::vector<float> axes_;
 };
 
 void append(std::vector<float>& to, const std::vector<float>& from) { to.insert(to.end(), from.begin(), from.end()); }
@@ -97,12 +109,13 @@ void append(std::vector<float>& to, const std::vector<float>& from) { to.insert(
 struct Builder {
   Table table;
   std::vector<float> expression;
-  explicit Builder(bool query) : query_(query) {
-    table.n_targets = kGenes;
-    std::vector<float> one_hot(kDrugs * kDrugs);
-    for (std::size_t d = 0; d < kDrugs; ++d) one_hot[d * kDrugs + d] = 1;
-    for (int d = 0; d < kDrugs; ++d) table.drugs.key.push_back(100 + d);
-    table.drugs.blocks.push_back(Block::dense("id", kDrugs, one_hot));
+  Builder(const World& world, bool query) : query_(query) {
+    table.n_targets = world.genes();
+    const auto n = static_cast<std::size_t>(world.drugs());
+    std::vector<float> one_hot(n * n);
+    for (std::size_t d = 0; d < n; ++d) one_hot[d * n + d] = 1;
+    for (int d = 0; d < world.drugs(); ++d) table.drugs.key.push_back(100 + d);
+    table.drugs.blocks.push_back(Block::dense("id", world.drugs(), one_hot));
   }
   std::int32_t sample(const std::vector<float>& x) {
     append(expression, x);
@@ -123,7 +136,7 @@ struct Builder {
     table.reference_b.push_back(reference_b);
   }
   Table done() {
-    table.samples.blocks = {Block::dense("expression", kGenes, expression)};
+    table.samples.blocks = {Block::dense("expression", table.n_targets, expression)};
     return table;
   }
 
@@ -133,11 +146,11 @@ struct Builder {
 
 /// \p doubles: pairs of drugs that are measured together in each context, too
 Table training(World& world, int contexts, const std::vector<std::pair<int, int>>& doubles = {}) {
-  Builder b(false);
+  Builder b(world, false);
   for (int c = 0; c < contexts; ++c) {
     const auto base = world.context();
     const auto control = b.sample(base);
-    for (int d = 0; d < kDrugs; ++d) b.row(c, control, d, -1, world.treated(base, d));
+    for (int d = 0; d < world.drugs(); ++d) b.row(c, control, d, -1, world.treated(base, d));
     for (const auto& [p, q] : doubles) b.row(c, control, p, q, world.treated(base, p, q));
   }
   return b.done();
@@ -145,15 +158,34 @@ Table training(World& world, int contexts, const std::vector<std::pair<int, int>
 
 /// New contexts; references from yet another one.
 Table unseen_contexts(World& world, int contexts) {
-  Builder b(true);
+  Builder b(world, true);
   const auto elsewhere = world.context();
   std::vector<std::int32_t> reference;
-  for (int d = 0; d < kDrugs; ++d) reference.push_back(b.sample(world.treated(elsewhere, d)));
+  for (int d = 0; d < world.drugs(); ++d) reference.push_back(b.sample(world.treated(elsewhere, d)));
   for (int c = 0; c < contexts; ++c) {
     const auto base = world.context();
     const auto control = b.sample(base);
-    for (int d = 0; d < kDrugs; ++d) {
+    for (int d = 0; d < world.drugs(); ++d) {
       b.row(1000 + c, control, d, -1, world.treated(base, d), reference[static_cast<std::size_t>(d)]);
+    }
+  }
+  return b.done();
+}
+
+/// New contexts; references from \p n_references training contexts, one row for each, as the host asks.
+Table unseen_contexts(World& world, int contexts, const Table& train, int n_references) {
+  Builder b(world, true);
+  const auto n_trained = static_cast<int>(train.drug.size()) / world.drugs();
+  for (int c = 0; c < contexts; ++c) {
+    const auto base = world.context();
+    const auto control = b.sample(base);
+    for (int d = 0; d < world.drugs(); ++d) {
+      const auto target = world.treated(base, d);
+      for (int r = 0; r < n_references; ++r) {
+        const int row = (c * n_references + r) % n_trained * world.drugs() + d;
+        const auto from = train.target.begin() + row * train.n_targets;
+        b.row(1000 + c, control, d, -1, target, b.sample({from, from + train.n_targets}));
+      }
     }
   }
   return b.done();
@@ -165,15 +197,15 @@ struct Screen {
 /// All drugs alone and the pairs \p seen in each context; asked for are the pairs \p unseen there.
 Screen combinations(World& world, int contexts, const std::vector<std::pair<int, int>>& seen,
                     const std::vector<std::pair<int, int>>& unseen) {
-  Builder train(false);
-  Builder query(true);
+  Builder train(world, false);
+  Builder query(world, true);
   for (int c = 0; c < contexts; ++c) {
     const auto base = world.context();
     const auto control = train.sample(base);
     const auto query_control = query.sample(base);
     std::vector<std::vector<float>> alone;
     std::vector<std::int32_t> reference;
-    for (int d = 0; d < kDrugs; ++d) {
+    for (int d = 0; d < world.drugs(); ++d) {
       alone.push_back(world.treated(base, d));
       train.row(c, control, d, -1, alone.back());
       reference.push_back(query.sample(alone.back()));
@@ -198,8 +230,8 @@ std::vector<float> profiles_of(const Table& table, const std::vector<std::int32_
   std::vector<float> out;
   const auto& x = table.samples.blocks[0].f32;
   for (const std::int32_t i : column) {
-    const auto from = x.begin() + static_cast<std::ptrdiff_t>(i) * kGenes;
-    out.insert(out.end(), from, from + kGenes);
+    const auto from = x.begin() + static_cast<std::ptrdiff_t>(i) * table.n_targets;
+    out.insert(out.end(), from, from + table.n_targets);
   }
   return out;
 }
@@ -221,7 +253,16 @@ std::vector<float> fit_predict(const Table& train_table, const Table& query_tabl
   const View train(train_table), query(query_table);
   Model model("xtransfercdr", kId, query_table, params(settings), CDRZOO_TASK_EXPRESSION);
   model.fit(train, nullptr, seed);
-  return model.predict(query, kGenes);
+  return model.predict(query, query_table.n_targets);
+}
+
+/// As the host does: the mean over \p references rows each, one after the other.
+std::vector<float> averaged(const std::vector<float>& rows, std::size_t genes, std::size_t references) {
+  std::vector<float> means(rows.size() / references);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    means[i / (genes * references) * genes + i % genes] += rows[i] / static_cast<float>(references);
+  }
+  return means;
 }
 
 }  // namespace
@@ -244,18 +285,46 @@ TEST_CASE("XTransferCDR carries a perturbation into unseen contexts, and exchang
   CHECK(with < 0.5 * without);
 }
 
-TEST_CASE("planted addition is recovered as addition of latents, with one batch statistic over all passes") {
-  World world(2);
-  const auto [train, query] = combinations(
-      world, 20, {{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}, {0, 5}, {0, 2}, {1, 3}, {2, 4}}, {{0, 3}, {1, 4}, {2, 5}});
+TEST_CASE("exchanging states, the published mode, helps in unseen contexts, whatever the seed of the data") {
+  constexpr std::size_t kReferences = 8;
+  double sum_with = 0, sum_without = 0;
+  for (const unsigned seed : {101U, 102U, 103U}) {  // fixed before the settings were tried on any of them
+    World world(seed);
+    const Table train = training(world, 48);
+    const Table query = unseen_contexts(world, 12, train, kReferences);
+    Settings transfer = quick();
+    transfer.norm = "joint";
+    transfer.latent = 128;
+    Settings no_transfer = transfer;
+    no_transfer.cross = 0;
+    const auto error = [&](const Settings& settings) {
+      return squared_error(averaged(fit_predict(train, query, settings), kGenes, kReferences),
+                           averaged(query.target, kGenes, kReferences));
+    };
+    const double with = error(transfer), without = error(no_transfer);
+    CAPTURE(seed, with, without);
+    CHECK(with < without);
+    sum_with += with;
+    sum_without += without;
+  }
+  CHECK(sum_with < 0.75 * sum_without);
+}
+
+TEST_CASE("planted addition is recovered as addition of latents, on pairs that were never seen together") {
+  World world(301, /*drugs=*/12);
+  const auto [seen, unseen] = world.pairs(46, 12);
+  const auto [train, query] = combinations(world, 20, seen, unseen);
   const double of_single = squared_error(profiles_of(query, query.reference), query.target);  // the second is ignored
   Settings settings = quick();
-  const double separate = squared_error(fit_predict(train, query, settings), query.target);
+  settings.hidden = {192, 128, 96};
+  settings.latent = 128;
   settings.norm = "joint";
-  const double joint = squared_error(fit_predict(train, query, settings), query.target);
-  CAPTURE(of_single, joint, separate);
-  CHECK(joint < 0.7 * of_single);
-  CHECK(joint < 0.7 * separate);
+  settings.epochs = 50;
+  settings.decay_epochs = 30;
+  settings.decay = 0.2;
+  const double error = squared_error(fit_predict(train, query, settings), query.target);
+  CAPTURE(of_single, error);
+  CHECK(error < 0.4 * of_single);
 }
 
 TEST_CASE("every option of XTransferCDR trains and predicts") {
