@@ -267,7 +267,7 @@ std::vector<float> averaged(const std::vector<float>& rows, std::size_t genes, s
 
 }  // namespace
 
-TEST_CASE("XTransferCDR carries a perturbation into unseen contexts, and exchanging perturbations is what does it") {
+TEST_CASE("without the control loss, exchanging perturbations is what carries one into unseen contexts") {
   World world(1);
   const Table train = training(world, 48);
   const Table query = unseen_contexts(world, 12);
