@@ -196,9 +196,9 @@ typedef struct cdrzoo_view {
   cdrzoo_span columns;      /* of cdrzoo_column */
   cdrzoo_array target;      /* f32 [n_obs, n_targets]; data == NULL and shape 0 where labels are withheld */
   cdrzoo_array target_mask; /* u8 [n_obs, n_targets], 1 = observed; empty = all observed */
-  /* Since minor 2. Of cdrzoo_block, none or one: the target as a CSR block [n_obs, n_targets], all observed, columns of a
-   * row ascending. Where there is one, `target` is withheld (data == NULL) though the view is labelled. Only plugins whose
-   * card says accepts_sparse_targets get one. */
+  /* Since minor 2. Of cdrzoo_block, none or one: the target as a CSR block [n_obs, n_targets], all observed, columns of
+   * a row ascending. Where there is one, `target` is withheld (data == NULL) though the view is labelled. Only plugins
+   * whose card says accepts_sparse_targets get one. */
   cdrzoo_span target_sparse;
 } cdrzoo_view;
 #define CDRZOO_VIEW_LABELLED 1u

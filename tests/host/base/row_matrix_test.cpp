@@ -8,8 +8,8 @@
 using namespace cdrzoo;
 
 TEST_CASE("rows of a sparse matrix are those of the dense one that it stands for", "[row_matrix]") {
-  const std::vector<float> values = {0, 2, 0, 5,  //
-                                     0, 0, 0, 0,  //
+  const std::vector<float> values = {0, 2, 0,  5,  //
+                                     0, 0, 0,  0,  //
                                      1, 0, -3, 0};
   const RowMatrix dense(MatrixView<float>{values.data(), 3, 4});
   const std::vector<std::int64_t> begin = {0, 2, 2, 4};
