@@ -122,18 +122,22 @@ class XTransferCdr final : public sdk::Model {
     net_->to(device);
     net_->train();
     sdk::Adam adam(net_->parameters(), sdk::WeightDecay::adam(options_.weight_decay));
+    const Schedule schedule = schedule_of(sampler);
     context.info(std::to_string(sampler.n_items()) + " items per epoch, " + std::to_string(sampler.n_combined()) +
-                 " of them with a profile of two perturbations; batches of " + std::to_string(batch_size(sampler)));
+                 " of them with a profile of two perturbations; " + std::to_string(schedule.epochs) +
+                 " epochs in batches of " + std::to_string(schedule.batch_size));
     std::uint64_t step = 0;
-    for (std::int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
+    for (std::int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
       context.step("epoch " + std::to_string(epoch + 1));
+      // More epochs are the same schedule, slower.
+      const std::int64_t published = epoch * options_.epochs / schedule.epochs;
       const double rate =
-          options_.learning_rate * std::pow(options_.decay, static_cast<double>(epoch / options_.decay_epochs));
+          options_.learning_rate * std::pow(options_.decay, static_cast<double>(published / options_.decay_epochs));
       torch::Tensor sum = torch::zeros({}, device);
       std::int64_t n_steps = 0;
       for (const bool drug : {false, true}) {
         if (!(drug ? options_.drug : options_.cell)) continue;
-        for (const ItemBatch& items : batches(context, sampler, epoch, drug)) {
+        for (const ItemBatch& items : batches(context, sampler, schedule.batch_size, epoch, drug)) {
           context.check_cancelled();
           const PairBatch batch = profiles.gather(items);
           if (step++ == 0) warn_of_negative(context, batch.left);
@@ -150,7 +154,7 @@ class XTransferCdr final : public sdk::Model {
       }
       const double mean = sum.item<double>() / static_cast<double>(n_steps);
       if (!std::isfinite(mean)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
-      context.progress("epochs", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(options_.epochs),
+      context.progress("epochs", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(schedule.epochs),
                        {{"train_loss", mean}});
     }
     net_->eval();
@@ -232,23 +236,29 @@ class XTransferCdr final : public sdk::Model {
   }
 
  private:
-  /// batch_size, or less where that makes fewer than min_steps steps.
-  [[nodiscard]] std::int64_t batch_size(const PairSampler& sampler) const {
-    if (options_.min_steps == 0) return options_.batch_size;
+  struct Schedule {
+    std::int64_t batch_size, epochs;
+  };
+  /// As the parameters say or, where that makes fewer than min_steps steps, in smaller batches, and then more epochs.
+  [[nodiscard]] Schedule schedule_of(const PairSampler& sampler) const {
+    if (options_.min_steps == 0) return {options_.batch_size, options_.epochs};
     const std::int64_t items =
         options_.max_pairs > 0 ? std::min(options_.max_pairs, sampler.n_items()) : sampler.n_items();
-    const std::int64_t all = items * options_.epochs * (options_.cell && options_.drug ? 2 : 1);
-    return std::min(options_.batch_size, std::max(kLeastBatch, all / options_.min_steps));
+    const std::int64_t modes = options_.cell && options_.drug ? 2 : 1;
+    const std::int64_t batch_size =
+        std::min(options_.batch_size, std::max(kLeastBatch, items * modes * options_.epochs / options_.min_steps));
+    const std::int64_t steps = modes * ((items + batch_size - 1) / batch_size);
+    return {batch_size, std::max(options_.epochs, (options_.min_steps + steps - 1) / steps)};
   }
 
   [[nodiscard]] std::vector<ItemBatch> batches(const sdk::Context& context, const PairSampler& sampler,
-                                               std::int64_t epoch, bool drug) const {
+                                               std::int64_t batch_size, std::int64_t epoch, bool drug) const {
     const auto stream = [&](const char* name, std::int64_t number) {
       const std::string full = std::string(name) + (drug ? " drug " : " cell ") + std::to_string(number);
       return context.random(full);
     };
     return sampler.epoch(stream("order", epoch), stream("partners", options_.frozen_pairs ? 0 : epoch).u64(),
-                         {batch_size(sampler), options_.max_pairs, drug});
+                         {batch_size, options_.max_pairs, drug});
   }
 
   static void warn_of_negative(const sdk::Context& context, const torch::Tensor& profiles) {

@@ -355,6 +355,24 @@ TEST_CASE("every option of XTransferCDR trains and predicts") {
   differs([](Settings& s) { s.min_steps = 50; });
 }
 
+TEST_CASE("where batches cannot make enough steps, XTransferCDR goes through its schedule more slowly") {
+  World world(3);
+  const Table train = training(world, 4);  // 24 profiles: a batch
+  const Table query = unseen_contexts(world, 3);
+  Settings few;
+  few.epochs = 4;
+  few.decay_epochs = 2;
+  few.min_steps = 20;
+  Settings many = few;
+  many.epochs = 20;
+  many.decay_epochs = 10;
+  many.min_steps = 0;
+  const auto found = fit_predict(train, query, few);
+  CHECK(found == fit_predict(train, query, many));
+  few.min_steps = 4;
+  CHECK(found != fit_predict(train, query, few));
+}
+
 TEST_CASE("the same seed gives the same XTransferCDR bit for bit on any number of threads, another seed another") {
   World world(4);
   const Table train_table = training(world, 10, {{0, 1}});
