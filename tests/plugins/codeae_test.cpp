@@ -145,14 +145,18 @@ TEST_CASE("every method of CODE-AE ranks unseen samples better than a mean of th
 TEST_CASE("with shuffled labels CODE-AE is no better than chance") {
   const World world(2);
   Table table = world.table(128, 0, false, true);
-  std::mt19937 rng(3);
-  std::shuffle(table.target.begin(), table.target.end(), rng);
   const Table query = world.table(80, 500, false, true);
-  const View train(table);
   const View ask(query);
-  Model model("codeae", "baseline.codeae", table, params({integer("train_epochs", 20)}), CDRZOO_TASK_BINARY);
-  model.fit(train);
-  CHECK(per_drug_auroc(model.predict(ask), query) < kNaive + 0.15);
+  constexpr unsigned kTimes = 8;  // by chance one model of noise may well point towards the truth
+  double sum = 0;
+  std::mt19937 rng(3);
+  for (unsigned k = 0; k < kTimes; ++k) {
+    std::shuffle(table.target.begin(), table.target.end(), rng);
+    Model model("codeae", "baseline.codeae", table, params({integer("train_epochs", 20)}), CDRZOO_TASK_BINARY);
+    model.fit(View(table));
+    sum += per_drug_auroc(model.predict(ask), query);
+  }
+  CHECK(std::abs(sum / kTimes - kNaive) < 0.15);
 }
 
 TEST_CASE("behind a planted shift CODE-AE gains from unlabelled samples of the target") {

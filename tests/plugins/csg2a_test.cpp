@@ -123,12 +123,17 @@ TEST_CASE("CSG2A learns an effect whose sign the molecule decides, and nothing f
     model.fit(centred);
     CHECK(correlation(model.predict(ask), query.target) > 0.8);
   }
-  SECTION("shuffled") {
-    std::shuffle(table.target.begin(), table.target.end(), std::mt19937(3));
-    const View train(table);
-    Model model("csg2a", kId, table, params(10));
-    model.fit(train);
-    CHECK(std::abs(correlation(model.predict(ask), query.target)) < 0.3);
+  SECTION("shuffled") {  // several times: by chance one model of noise may well point towards the truth
+    constexpr unsigned kTimes = 8;
+    double sum = 0;
+    std::mt19937 rng(3);
+    for (unsigned k = 0; k < kTimes; ++k) {
+      std::shuffle(table.target.begin(), table.target.end(), rng);
+      Model model("csg2a", kId, table, params(10));
+      model.fit(View(table));
+      sum += correlation(model.predict(ask), query.target);
+    }
+    CHECK(std::abs(sum / kTimes) < 0.3);
   }
 }
 
