@@ -318,6 +318,31 @@ void read_models(const fs::path& file, const Table& top, const fs::path& folder,
   }
 }
 
+/// A table without them says nothing, so leaving them out is what has to be asked for.
+void add_baselines(const Table& top, Experiment& experiment) {
+  bool wanted = true;
+  top.read("baselines", wanted);
+  if (experiment.task != "expression") {
+    if (top.has("baselines")) {
+      top.fail("baselines", "key 'baselines' goes with task = \"expression\", and this task is \"" + experiment.task +
+                                "\", whose baselines are named as [[model]] like any other");
+    }
+    return;
+  }
+  if (!wanted) return;
+  std::vector<ModelRequest> added;
+  for (const std::string id : kPerturbationBaselines) {
+    const auto& models = experiment.models;
+    if (std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.id == id; })) continue;
+    if (std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.name == id; })) {
+      top.fail("model", "a model is called '" + id + "', which is the name of a baseline that is always run; " +
+                            "give it another 'name', or write baselines = false");
+    }
+    added.push_back({id, id});
+  }
+  experiment.models.insert(experiment.models.begin(), added.begin(), added.end());
+}
+
 void read_report(const Table& top, Experiment& experiment) {
   const auto table = top.table("report", {"reference", "metrics"});
   if (!table) return;
@@ -392,8 +417,8 @@ Experiment load_experiment(const fs::path& path) {
   experiment.path = fs::absolute(path).lexically_normal();
   const auto folder = experiment.path.parent_path();
   const Table top(path, root, "the top level",
-                  {"name", "dataset", "task", "seeds", "shuffle_labels", "refit", "store", "label", "split", "run",
-                   "report", "model"});
+                  {"name", "dataset", "task", "seeds", "shuffle_labels", "refit", "store", "baselines", "label",
+                   "split", "run", "report", "model"});
 
   experiment.name = experiment.path.stem().string();
   top.read("name", experiment.name);
@@ -412,6 +437,7 @@ Experiment load_experiment(const fs::path& path) {
   read_split_spec(top, folder, experiment.task, experiment.split);
   read_run(top, experiment.run);
   read_models(path, top, folder, experiment);
+  add_baselines(top, experiment);
   read_report(top, experiment);
   return experiment;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -42,6 +43,11 @@ struct RunLimits {
   bool save_models = false;
 };
 
+/// What every experiment of the task expression runs beside its models, unless its file says baselines = false.
+inline constexpr std::array<const char*, 6> kPerturbationBaselines = {
+    "perturbation.control_mean", "perturbation.train_mean", "perturbation.mean_shift",
+    "perturbation.additive",     "perturbation.pca_ridge",  "perturbation.nearest_context"};
+
 /// An experiment file (TOML, strict), resolved.
 struct Experiment {
   std::filesystem::path path;
@@ -51,7 +57,7 @@ struct Experiment {
   LabelRule label;
   bool shuffle_labels = false;  ///< negative control: permute the training targets within the fold
   SplitSpec split;
-  std::vector<ModelRequest> models;
+  std::vector<ModelRequest> models;        ///< the baselines of the task that the file does not name come first
   std::vector<std::uint64_t> seeds = {0};  ///< deterministic models run the first only
   RunLimits run;
   std::string refit = "train";             ///< train | train+val: what the final model of a cell is trained on

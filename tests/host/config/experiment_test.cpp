@@ -152,7 +152,7 @@ TEST_CASE("an unknown key is named with its line, its table and the known ones")
   const File file;
   CHECK(file.error("datasets = \"x\"\n" + std::string(kMinimal)) ==
         "e.toml:1: unknown key 'datasets' in the top level; known: name, dataset, task, seeds, shuffle_labels, refit, "
-        "store, label, split, run, report, model");
+        "store, baselines, label, split, run, report, model");
   CHECK(file.error(std::string(kMinimal) + "[run]\nthread = 2\n") ==
         "e.toml:7: unknown key 'thread' in [run]; known: jobs, threads, timeout_s, memory_mb, device, save_models");
   CHECK(file.error(std::string(kMinimal) + "lambda = 1\n") ==
@@ -213,6 +213,37 @@ TEST_CASE("models are checked") {
   CHECK_THAT(file.error(head + "[[model]]\nid = \"a\"\nassets = { w = 3 }\n"),
              contains("asset 'w' is 3, expected a path"));
   CHECK_THAT(file.error("model = \"a\"\n" + head), contains("expected a list"));
+}
+
+TEST_CASE("the baselines of perturbations run whether the file names them or not") {
+  const File file;
+  const std::string head = "dataset = \"d\"\ntask = \"expression\"\nsplit = { kind = \"unseen_pair\" }\n";
+  const std::string own = "[[model]]\nid = \"toy.own\"\n";
+  const auto names = [](const Experiment& e) {
+    std::vector<std::string> out;
+    for (const auto& model : e.models) out.push_back(model.name);
+    return out;
+  };
+  std::vector<std::string> all(kPerturbationBaselines.begin(), kPerturbationBaselines.end());
+  all.emplace_back("toy.own");
+  CHECK(names(file.load(head + own)) == all);
+  CHECK(names(file.load("baselines = false\n" + head + own)) == std::vector<std::string>{"toy.own"});
+  CHECK(file.load(head + own + "[report]\nreference = \"perturbation.additive\"\n").reference_model ==
+        "perturbation.additive");
+
+  // One that is named runs as named, and once.
+  const auto named =
+      file.load(head + own + "[[model]]\nid = \"perturbation.pca_ridge\"\nparams = { components = 8 }\n");
+  CHECK(named.models.size() == 7);
+  CHECK(named.models.back().params == json{{"components", 8}});
+
+  CHECK_THAT(file.error(head + own + "[[model]]\nid = \"toy.other\"\nname = \"perturbation.additive\"\n"),
+             contains("'perturbation.additive', which is the name of a baseline that is always run"));
+  CHECK_THAT(file.error(head), contains("there is no model"));
+  CHECK(
+      file.error("baselines = true\n" + std::string(kMinimal)) ==
+      "e.toml:1: key 'baselines' goes with task = \"expression\", and this task is \"regression\", whose baselines are "
+      "named as [[model]] like any other");
 }
 
 TEST_CASE("combinations that mean nothing are refused") {
