@@ -80,7 +80,7 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   assert_disjoint(dataset, split);
   const auto registry = scan_plugins(plugin_search_path());
   const auto plan = make_plan(experiment, dataset, split, registry);
-  const auto report = report_options(experiment);
+  auto report = report_options(experiment);
   auto store = Store::open(experiment.store);
   if (options.dry_run) {
     print_plan(plan, store);
@@ -94,6 +94,7 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   const auto summary = run_plan(plan, store, options.run);
 
   keys.erase(std::remove_if(keys.begin(), keys.end(), [&](const auto& key) { return !store.has(key); }), keys.end());
+  report.unfinished = keys.size() < plan.cells.size();
   const auto rows = compute_results(store, keys, plan.run_id);
   write_results_csv(rows, store.root() / "results.csv");
   std::vector<Record> records;

@@ -93,7 +93,8 @@ int cmd_report(const Words& words) {
     for (const std::string& key : run.keys) {
       if (store.has(key)) keys.push_back(key);
     }
-    if (keys.size() < run.keys.size()) {
+    report.unfinished = keys.size() < run.keys.size();
+    if (report.unfinished) {
       log::warn(std::to_string(run.keys.size() - keys.size()) + " of " + std::to_string(run.keys.size()) +
                 " cells of run " + run.id + " are not there yet; the table is of the others");
     }

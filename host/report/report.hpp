@@ -43,6 +43,7 @@ struct ReportOptions {
       metrics;  ///< "level:metric" or "metric" (pooled, task expression: condition); empty = the task's defaults
   std::string reference_model;  ///< name or id, or "best_naive"; significance against it; empty = the best per metric
   std::string title;            ///< name of the experiment, or empty
+  bool unfinished = false;      ///< cells of the run are missing: a note says which wishes they would meet, no error
   bool color = false;           ///< text: the best in bold by ANSI codes; else marked by ">"
 };
 
@@ -53,7 +54,8 @@ void check_report_options(const ReportOptions& options, const std::string& task,
 
 /// The table of the paper's form: models x metrics, "mean (sd)", best in bold, significance marks, failures, caveats.
 /// One table per comparison: cells that share data set, task, label rule and split. A pure function of its arguments.
-/// \throws UsageError for an unknown format, metric or reference model, naming the known ones.
+/// \throws UsageError for an unknown format, metric or reference model, naming the known ones. Where the run is
+/// unfinished only for the format.
 [[nodiscard]] std::string render_table(const std::vector<ResultRow>& rows, const std::vector<Record>& records,
                                        const ReportOptions& options);
 

@@ -685,6 +685,21 @@ std::string model_note(const Comparison& comparison, const Model& model) {
   return join(parts, "; ");
 }
 
+/// Metrics and reference that were asked for and that no cell of an unfinished run has yet.
+std::vector<std::string> wishes_to_come(const Comparison& comparison, const ReportOptions& options) {
+  std::vector<std::string> wishes;
+  if (!options.unfinished) return wishes;
+  const auto known = known_metrics(comparison.rows);
+  for (const std::string& text : options.metrics) {
+    if (!has_metric(known, parse_metric(text, comparison.records.front()->task))) wishes.push_back(text);
+  }
+  const std::string& reference = options.reference_model;
+  if (!reference.empty() && find_reference(comparison, reference).empty()) {
+    wishes.push_back("the reference " + reference);
+  }
+  return wishes;
+}
+
 /// Sentences below the table.
 std::vector<std::string> footnotes(const Comparison& comparison, const Significance& significance,
                                    const ReportOptions& options) {
@@ -751,6 +766,9 @@ std::vector<std::string> footnotes(const Comparison& comparison, const Significa
         "model can reach, for halves are noisier than the whole.");
   }
 
+  if (const auto wishes = wishes_to_come(comparison, options); !wishes.empty()) {
+    notes.push_back("Asked for, and of cells that have not run yet: " + join(wishes, ", ") + ".");
+  }
   if (significance.family > 0) {
     std::string text = "Significance: Nadeau-Bengio corrected t test on fold values against " +
                        (significance.reference.empty() ? "the best of each column" : significance.reference) +
@@ -1129,14 +1147,14 @@ std::string render_table(const std::vector<ResultRow>& rows, const std::vector<R
     const auto it = of_key.find(row.key);
     if (it != of_key.end()) it->second->rows.push_back(&row);
   }
-  check_metrics(rows, options.metrics);
+  if (!options.unfinished) check_metrics(rows, options.metrics);
   for (auto& [place, comparison] : comparisons) {
     comparison.metrics = choose_metrics(comparison, options.metrics);
     collect_models(comparison);
     find_best_naive(comparison);
     sort_and_mark(comparison);
   }
-  check_reference(comparisons, options.reference_model);
+  if (!options.unfinished) check_reference(comparisons, options.reference_model);
 
   std::string out;
   std::vector<Metric> csv_metrics;

@@ -580,6 +580,25 @@ TEST_CASE("Wishes that cannot be met are errors that name what there is") {
   CHECK_THAT(message(options), contains("text, markdown, csv"));
 }
 
+TEST_CASE("Of an unfinished run the table says which wishes are still to come, and has the rest") {
+  SyntheticStore s(2);
+  s.add("toy.good", good);
+  ReportOptions options;
+  options.unfinished = true;
+  options.metrics = {"rmse", "rmse_skill"};
+  options.reference_model = "baseline.drug_mean";
+  const std::string sentence =
+      "Asked for, and of cells that have not run yet: rmse_skill, the reference baseline.drug_mean.";
+  const std::string table = words_of(s, options);
+  CHECK_THAT(table, contains(sentence));
+  CHECK_THAT(table, contains("toy.good"));
+  options.metrics = {"rmse"};
+  options.reference_model = "toy.good";
+  CHECK(words_of(s, options).find("Asked for") == std::string::npos);
+  options.format = "pdf";
+  CHECK_THROWS_AS(table_of(s, options), UsageError);
+}
+
 TEST_CASE("The same wishes are judged before a run") {
   const std::vector<std::string> models = {"baseline.drug_mean", "toy.good"};
   ReportOptions options;
