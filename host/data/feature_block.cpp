@@ -33,19 +33,6 @@ constexpr KindRule kKinds[] = {{CDRZOO_BLOCK_DENSE, "dense"},
                                {CDRZOO_BLOCK_UTF8, "utf8"},
                                {CDRZOO_BLOCK_GRAPHS, "graphs"}};
 
-std::int32_t dtype_of_file(Hdf5Type type) {
-  switch (type) {
-    case Hdf5Type::f32: return CDRZOO_F32;
-    case Hdf5Type::f64: return CDRZOO_F64;
-    case Hdf5Type::i32: return CDRZOO_I32;
-    case Hdf5Type::i64: return CDRZOO_I64;
-    case Hdf5Type::u8: return CDRZOO_U8;
-    case Hdf5Type::u64: return CDRZOO_U64;
-    case Hdf5Type::i8: break;
-  }
-  return 0;
-}
-
 Hdf5Type file_type_of(std::int32_t dtype) {
   switch (dtype) {
     case CDRZOO_F32: return Hdf5Type::f32;
@@ -75,7 +62,7 @@ class BlockReader {
                                  const std::vector<std::int64_t>& shape) {
     const std::string path = group_ + "/" + part_name(role);
     const Hdf5File::Info info = file_.info(path);
-    const std::int32_t dtype = info.is_text ? 0 : dtype_of_file(info.type);
+    const std::int32_t dtype = info.is_text ? 0 : abi_dtype(info.type);
     if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
       std::string wanted;
       for (const auto d : dtypes)
@@ -174,6 +161,19 @@ void read_graphs(BlockReader& reader, FeatureBlock& block) {
 }
 
 }  // namespace
+
+std::int32_t abi_dtype(Hdf5Type type) {
+  switch (type) {
+    case Hdf5Type::f32: return CDRZOO_F32;
+    case Hdf5Type::f64: return CDRZOO_F64;
+    case Hdf5Type::i32: return CDRZOO_I32;
+    case Hdf5Type::i64: return CDRZOO_I64;
+    case Hdf5Type::u8: return CDRZOO_U8;
+    case Hdf5Type::u64: return CDRZOO_U64;
+    case Hdf5Type::i8: break;
+  }
+  return 0;
+}
 
 const char* block_kind_name(std::int32_t kind) {
   for (const auto& rule : kKinds) {

@@ -27,6 +27,7 @@ constexpr std::int32_t dtype_of() {
   if constexpr (std::is_same_v<T, std::uint8_t>) return CDRZOO_U8;
 }
 
+[[nodiscard]] std::int32_t abi_dtype(Hdf5Type type);           ///< CDRZOO_F32, ...; 0 = no view can hold it
 [[nodiscard]] const char* block_kind_name(std::int32_t kind);  ///< "dense", "csr", "codes", "utf8", "graphs"
 [[nodiscard]] const char* part_name(std::int32_t role);        ///< "values", "nodeptr", ...
 

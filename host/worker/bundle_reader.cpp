@@ -10,22 +10,16 @@
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
+#include "data/feature_block.hpp"
 #include "run/bundle_format.hpp"
 
 namespace cdrzoo::worker {
 namespace {
 
-std::int32_t abi_dtype(Hdf5Type type, const std::string& where) {
-  switch (type) {
-    case Hdf5Type::f32: return CDRZOO_F32;
-    case Hdf5Type::f64: return CDRZOO_F64;
-    case Hdf5Type::i32: return CDRZOO_I32;
-    case Hdf5Type::i64: return CDRZOO_I64;
-    case Hdf5Type::u8: return CDRZOO_U8;
-    case Hdf5Type::u64: return CDRZOO_U64;
-    case Hdf5Type::i8: break;
-  }
-  throw DataError(where + " holds " + hdf5_type_name(type) + ", which no view can hold");
+std::int32_t viewable_dtype(Hdf5Type type, const std::string& where) {
+  const std::int32_t dtype = abi_dtype(type);
+  if (dtype == 0) throw DataError(where + " holds " + hdf5_type_name(type) + ", which no view can hold");
+  return dtype;
 }
 
 std::int64_t element_bytes(std::int32_t dtype) {
@@ -58,7 +52,7 @@ cdrzoo_array make_array(std::int32_t dtype, const std::vector<std::int64_t>& sha
 cdrzoo_array stored_array(const Hdf5File& file, const std::string& dataset) {
   const auto block = file.block(dataset);
   register_region(block.data, static_cast<std::size_t>(block.bytes), Region::view);
-  return make_array(abi_dtype(block.type, file.path().string() + ": " + dataset), block.shape, block.data);
+  return make_array(viewable_dtype(block.type, file.path().string() + ": " + dataset), block.shape, block.data);
 }
 
 std::vector<std::int64_t> shape_of(const cdrzoo_array& array) { return {array.shape, array.shape + array.rank}; }
