@@ -19,8 +19,18 @@ constexpr std::size_t kMaxCardBytes = std::size_t{1} << 20;
 
 const char* const kTypes[] = {"bool", "int", "real", "str", "enum", "int_list", "real_list"};
 
-const std::array kColumns = {"dose",    "time",      "control",           "drug_b",      "domain",
-                             "context", "reference", "reference_control", "reference_b", "reference_b_control"};
+const std::array kColumns = {"dose",
+                             "time",
+                             "control",
+                             "drug_b",
+                             "domain",
+                             "context",
+                             "reference",
+                             "reference_control",
+                             "reference_b",
+                             "reference_b_control",
+                             "reference_context",
+                             "reference_b_context"};
 
 std::string join(const std::vector<std::string>& words) {
   std::string text;
@@ -149,7 +159,7 @@ json parse_without_duplicates(const std::string& text, const std::string& where)
   try {
     parsed = json::parse(text, watch);
   } catch (const json::exception& e) {
-    throw PluginError(where + " is no valid JSON: " + e.what());
+    throw PluginError(where + " is no valid JSON: " + words_of(e));
   }
   if (!duplicate.empty()) throw PluginError(where + ": the key \"" + duplicate + "\" stands twice in one object");
   return parsed;
@@ -200,7 +210,11 @@ void check_columns(const Card& card, const std::string& where) {
   for (const auto& [column, needed] : {std::pair{"reference_control", "reference"},
                                        {"reference_b", "reference"},
                                        {"reference_b", "drug_b"},
-                                       {"reference_b_control", "reference_b"}}) {
+                                       {"reference_b_control", "reference_b"},
+                                       {"reference_context", "reference"},
+                                       {"reference_context", "context"},
+                                       {"reference_b_context", "reference_b"},
+                                       {"reference_b_context", "context"}}) {
     if (has(column) && !has(needed))
       throw PluginError(where + ": the column \"" + column + "\" goes with \"" + needed + "\", which is not asked for");
   }

@@ -43,7 +43,8 @@ struct Card {
   std::vector<std::string> sample_blocks, drug_blocks;                    ///< needed
   std::vector<std::string> optional_sample_blocks, optional_drug_blocks;  ///< used where the data set has them
   /// Observation columns: "dose", "time", "control", "drug_b", "domain", and those of the task expression: "context",
-  /// "reference", "reference_control", "reference_b", "reference_b_control".
+  /// "reference", "reference_control", "reference_b", "reference_b_control", "reference_context",
+  /// "reference_b_context".
   std::vector<std::string> columns;
   bool early_stopping = false;           ///< asks for labelled early-stopping rows
   std::string unlabelled_target = "no";  ///< no | optional | required

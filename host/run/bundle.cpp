@@ -179,6 +179,8 @@ void write_view(Hdf5Writer& file, const BundleView& view, std::int64_t n_targets
   out.column("domain", view.domain);
   out.column("batch", view.batch);
   out.column("context", view.context);
+  out.column("reference_context", view.reference_context);
+  out.column("reference_b_context", view.reference_b_context);
   const auto cells = static_cast<std::size_t>(view.n_obs * n_targets);
   for (const auto& [name, size] : {std::pair{"target", view.target.size()}, {"target_mask", view.target_mask.size()}}) {
     if (size != 0 && size != cells) {
@@ -246,6 +248,9 @@ class ProfileSelector {
     add("reference_control", view.reference_control, [](const Reference& r) { return r.control_a; });
     add("reference_b", view.reference_b, [&](const Reference& r) { return entity(r.row_b); });
     add("reference_b_control", view.reference_b_control, [](const Reference& r) { return r.control_b; });
+    const auto context = [&](std::int32_t row) { return row < 0 ? -1 : p_.context[static_cast<std::size_t>(row)]; };
+    add("reference_context", view.reference_context, [&](const Reference& r) { return context(r.row_a); });
+    add("reference_b_context", view.reference_b_context, [&](const Reference& r) { return context(r.row_b); });
     return view;
   }
 
@@ -530,7 +535,7 @@ BundleWriter::CellFiles BundleWriter::fold_files(const CellPlan& cell) const {
   const bool sparse = gets_sparse_targets(cell.model->card, *plan_->dataset);
   const std::lock_guard<std::mutex> lock(mutex_);
   auto& files = folds_.at({cell.repeat, cell.fold});
-  if (files.entities.path.empty()) files.entities = make_entities(fold->entities);  // makes the folder
+  if (files.entities.path.empty()) files.entities = make_entities(fold->entities_shown);  // makes the folder
   auto& targets = sparse ? files.sparse_targets : files.targets;
   if (targets.path.empty()) targets = make_targets_file(*fold, sparse);
   return {fold, files.entities, targets};
@@ -576,16 +581,14 @@ void BundleWriter::write_profiles_cell(const CellPlan& cell, const std::filesyst
     if (is_block_of_profiles(block)) offered.insert(block.name);
   std::vector<std::string> columns = {"drug"};
   columns.insert(columns.end(), card.columns.begin(), card.columns.end());
-  const auto control = static_cast<std::size_t>(dataset.perturbations->control[0]);
-  write_task(
-      cell, cell_folder, files.entities,
-      {{"targets", path_from(cell_folder, files.targets.path)},
-       {"problem",
-        {{"task", "expression"},
-         {"n_targets", dataset.perturbations->profile.cols},
-         {"target_unit", dataset.domains.expression_unit[static_cast<std::size_t>(dataset.samples.domain[control])]}}},
-       {"sample_blocks", known_of(card.sample_blocks, card.optional_sample_blocks, offered)},
-       {"columns", columns}});
+  write_task(cell, cell_folder, files.entities,
+             {{"targets", path_from(cell_folder, files.targets.path)},
+              {"problem",
+               {{"task", "expression"},
+                {"n_targets", dataset.perturbations->profile.cols},
+                {"target_unit", target_unit_of(dataset, *plan_->split)}}},
+              {"sample_blocks", known_of(card.sample_blocks, card.optional_sample_blocks, offered)},
+              {"columns", columns}});
 }
 
 void BundleWriter::write_cell(const CellPlan& cell, const std::filesystem::path& cell_folder) const {
@@ -677,7 +680,7 @@ void BundleWriter::write_task(const CellPlan& cell, const std::filesystem::path&
                {"feature_names", card.feature_names},
                {"seed", operation_seed(cell)},
                {"threads", experiment.run.threads},
-               {"device", experiment.run.device},
+               {"device", cell.device},
                {"deadline_s", experiment.run.timeout_s},
                {"memory_mb", experiment.run.memory_mb},
                {"determinism", card.determinism == "bitwise"},

@@ -24,6 +24,7 @@ struct BundleView {
   std::int64_t n_obs = 0;
   std::vector<std::int32_t> sample, drug, drug_b, control, domain, batch, context;
   std::vector<std::int32_t> reference, reference_control, reference_b, reference_b_control;  ///< samples, -1 = none
+  std::vector<std::int32_t> reference_context, reference_b_context;                          ///< codes, -1 = none
   std::vector<float> dose, time, weight;
   std::vector<float> target;              ///< [n_obs, n_targets]; empty = withheld
   std::vector<std::uint8_t> target_mask;  ///< [n_obs, n_targets], 1 = observed; empty = all observed
@@ -63,9 +64,8 @@ std::filesystem::path write_entities(const std::filesystem::path& folder, const 
 ///   entities-<hash>.h5  feature blocks of all samples and drugs, written once per run, shared by every worker
 ///                       (task expression: once per fold, with the profiles that serve as references)
 ///   targets-<hash>.h5   task expression: the profiles that models of a fold train on, written once per fold
-///   views.h5            index columns and training targets of one cell. The targets of validation and test rows are
-///   not
-///                       in it (refit = "train+val" trains on validation rows by definition: view "refit")
+///   views.h5            index columns and training targets of one cell, without the targets of validation and test
+///                       rows (refit = "train+val" trains on validation rows by definition: view "refit")
 ///   task.json           plugin, model, parameters, seed, limits
 /// share/doc/bundle.md describes the layout.
 class BundleWriter {

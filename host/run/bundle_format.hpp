@@ -40,6 +40,8 @@ inline constexpr ColumnName kColumns[] = {{CDRZOO_COLUMN_SAMPLE, "sample"},
                                           {CDRZOO_COLUMN_REFERENCE, "reference"},
                                           {CDRZOO_COLUMN_REFERENCE_CONTROL, "reference_control"},
                                           {CDRZOO_COLUMN_REFERENCE_B, "reference_b"},
-                                          {CDRZOO_COLUMN_REFERENCE_B_CONTROL, "reference_b_control"}};
+                                          {CDRZOO_COLUMN_REFERENCE_B_CONTROL, "reference_b_control"},
+                                          {CDRZOO_COLUMN_REFERENCE_CONTEXT, "reference_context"},
+                                          {CDRZOO_COLUMN_REFERENCE_B_CONTEXT, "reference_b_context"}};
 
 }  // namespace cdrzoo::bundle

@@ -329,6 +329,10 @@ const std::pair<const char*, IndexColumn> kReferenceColumns[] = {
     {"reference_control", {CDRZOO_COLUMN_REFERENCE_CONTROL, &Observation::reference_control}},
     {"reference_b", {CDRZOO_COLUMN_REFERENCE_B, &Observation::reference_b}},
     {"reference_b_control", {CDRZOO_COLUMN_REFERENCE_B_CONTROL, &Observation::reference_b_control}}};
+/// Codes of contexts beside them.
+const std::pair<const char*, IndexColumn> kReferenceContexts[] = {
+    {"reference_context", {CDRZOO_COLUMN_REFERENCE_CONTEXT, &Observation::reference_context}},
+    {"reference_b_context", {CDRZOO_COLUMN_REFERENCE_B_CONTEXT, &Observation::reference_b_context}}};
 
 /// The unique entities of one axis in table order, and where each toy index went.
 struct Table {
@@ -510,17 +514,18 @@ void Toy::make_perturbations(std::uint64_t seed, bool doubles) {
     if (row.drug_b < 0) measured[static_cast<std::size_t>(row.drug)].push_back(&row);
   }
   std::uint64_t draw = 0;
-  const auto refer = [&](int drug, int& reference, int& control) {
+  const auto refer = [&](int drug, int& reference, int& control, int& context) {
     const auto& rows = measured[static_cast<std::size_t>(drug)];
     const auto* row = rows[cdrzoo_random_u64(seed, kReferences, draw++) % rows.size()];
     reference = place[static_cast<std::size_t>(row - train.data())];
     control = row->control;
+    context = row->context;
   };
   for (std::size_t i = 0; i < query.size(); ++i) {
     auto& row = query[i];
     if (i % 13 == 5) continue;  // this drug was measured nowhere else
-    refer(row.drug, row.reference, row.reference_control);
-    if (row.drug_b >= 0) refer(row.drug_b, row.reference_b, row.reference_b_control);
+    refer(row.drug, row.reference, row.reference_control, row.reference_context);
+    if (row.drug_b >= 0) refer(row.drug_b, row.reference_b, row.reference_b_control, row.reference_b_context);
   }
 }
 
@@ -627,6 +632,11 @@ BuiltView build_view(const Toy& toy, const Card& card, const ViewPlan& plan, Are
     indices(CDRZOO_COLUMN_DRUG, [&](const Observation& row) { return drugs.place.at(row.drug); });
     if (combinations) indices(CDRZOO_COLUMN_DRUG_B, [&](const Observation& row) { return place(drugs, row.drug_b); });
     if (has_column(card, "context")) indices(CDRZOO_COLUMN_CONTEXT, [](const Observation& row) { return row.context; });
+    for (const auto& [name, column] : kReferenceContexts) {
+      const auto of = column.of;
+      if (!plan.labelled && has_column(card, name))
+        indices(column.role, [of](const Observation& row) { return row.*of; });
+    }
     if (has_column(card, "dose")) reals(CDRZOO_COLUMN_DOSE, [](const Observation& row) { return row.dose; });
     if (has_column(card, "time")) reals(CDRZOO_COLUMN_TIME, [](const Observation& row) { return row.time; });
   }
@@ -691,6 +701,8 @@ const cdrzoo_problem* build_problem(const Toy& toy, const Card& card, const View
   if (has_column(card, "domain")) add(CDRZOO_COLUMN_DOMAIN, CDRZOO_I32);
   if (has_column(card, "context")) add(CDRZOO_COLUMN_CONTEXT, CDRZOO_I32);
   for (const auto& [name, column] : kReferenceColumns)
+    if (has_column(card, name)) add(column.role, CDRZOO_I32);
+  for (const auto& [name, column] : kReferenceContexts)
     if (has_column(card, name)) add(column.role, CDRZOO_I32);
 
   cdrzoo_problem problem{};

@@ -28,6 +28,7 @@ struct Observation {
   int control = 0;
   int context = 0;
   int reference = -1, reference_control = -1, reference_b = -1, reference_b_control = -1;  ///< samples, -1 = none
+  int reference_context = -1, reference_b_context = -1;                                    ///< -1 = no reference
   float dose = -6;
   float time = 24;
   std::vector<float> target;  ///< as a regression or expression target; binary labels are derived

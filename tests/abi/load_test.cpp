@@ -68,7 +68,7 @@ TEST_CASE("a plugin that cannot be used is listed with one sentence that says wh
   };
   check("wrong_symbol", "exports no cdrzoo_plugin_v0: it is no cdrzoo plugin");
   check("other_epoch", "exports cdrzoo_plugin_v1, this host speaks epoch 0");
-  check("needs_minor_7", "speaks minor 7 to 9, this cdrzoo speaks minor 0 to 2 of ABI epoch 0: update cdrzoo");
+  check("needs_minor_7", "speaks minor 7 to 9, this cdrzoo speaks minor 0 to 3 of ABI epoch 0: update cdrzoo");
   check("answers_minor_9", "answers minor 9 (built for 9, needs 0)");
   check("card_of_another", "model test.load: its card says \"test.another\", expected the same id");
   check("card_no_json", "card of test.load");

@@ -116,6 +116,7 @@ struct Table {
   std::vector<float> dose, time;
   std::vector<std::int32_t> drug_b, context;  ///< drug_b: -1 = a single drug
   std::vector<std::int32_t> reference, reference_control, reference_b, reference_b_control;  ///< of queries; -1 = none
+  std::vector<std::int32_t> reference_context, reference_b_context;
 };
 
 class View {
@@ -133,7 +134,9 @@ class View {
           std::pair{CDRZOO_COLUMN_REFERENCE, &table_.reference},
           std::pair{CDRZOO_COLUMN_REFERENCE_CONTROL, &table_.reference_control},
           std::pair{CDRZOO_COLUMN_REFERENCE_B, &table_.reference_b},
-          std::pair{CDRZOO_COLUMN_REFERENCE_B_CONTROL, &table_.reference_b_control}}) {
+          std::pair{CDRZOO_COLUMN_REFERENCE_B_CONTROL, &table_.reference_b_control},
+          std::pair{CDRZOO_COLUMN_REFERENCE_CONTEXT, &table_.reference_context},
+          std::pair{CDRZOO_COLUMN_REFERENCE_B_CONTEXT, &table_.reference_b_context}}) {
       if (!values->empty()) add_column(role, *values, schema_only);
     }
     view_.size = sizeof view_;

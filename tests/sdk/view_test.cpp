@@ -239,6 +239,8 @@ TEST_CASE("a query of profiles gives its context and references, and a view with
   t.reference_control = {0, -1, 1, 1};
   t.reference_b = {-1, -1, 1, -1};
   t.reference_b_control = {-1, -1, 0, -1};
+  t.reference_context = {5, -1, 3, 3};
+  t.reference_b_context = {-1, -1, 3, -1};
   const test::View c_view(t);
   const sdk::View view(c_view.get());
   CHECK(view.context()[2] == 5);
@@ -246,6 +248,8 @@ TEST_CASE("a query of profiles gives its context and references, and a view with
   CHECK(view.reference_control()[3] == 1);
   CHECK(view.reference_b()[2] == 1);
   CHECK(view.reference_b_control()[2] == 0);
+  CHECK(view.reference_context()[0] == 5);
+  CHECK(view.reference_b_context()[2] == 3);
   CHECK_FALSE(view.labelled());
   const test::View train(table());
   CHECK_THROWS_WITH((void)sdk::View(train.get()).reference_b_control(), contains("\"reference_b_control\" is absent"));

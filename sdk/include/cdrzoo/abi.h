@@ -27,7 +27,7 @@ extern "C" {
 /* The epoch is part of the entry symbol's name; another epoch is another world. Epoch 0 is a draft: it freezes as 1
  * when a plain C plugin, a LibTorch plugin and a plugin without either have lived on it. */
 #define CDRZOO_ABI_EPOCH 0u
-#define CDRZOO_ABI_MINOR 2u /* grows by one with each append-only change */
+#define CDRZOO_ABI_MINOR 3u /* grows by one with each append-only change */
 
 /* First byte after field f of struct T. */
 #define CDRZOO_FIELD_END(T, f) (offsetof(T, f) + sizeof(((T*)0)->f))
@@ -172,6 +172,9 @@ typedef struct cdrzoo_entities {
 #define CDRZOO_COLUMN_REFERENCE_CONTROL 12 /* i32 index: the untreated profile of the reference's context; -1 */
 #define CDRZOO_COLUMN_REFERENCE_B 13       /* i32 index: treated with `drug_b` alone; -1 = none */
 #define CDRZOO_COLUMN_REFERENCE_B_CONTROL 14
+/* Since minor 3, in query views too: where a reference was measured. */
+#define CDRZOO_COLUMN_REFERENCE_CONTEXT 15   /* i32 code as in CONTEXT; -1 = there is no reference */
+#define CDRZOO_COLUMN_REFERENCE_B_CONTEXT 16 /* the same of REFERENCE_B */
 
 /* GROWABLE. */
 typedef struct cdrzoo_column {

@@ -282,7 +282,9 @@ enum class Column : std::int32_t {
   reference = CDRZOO_COLUMN_REFERENCE,
   reference_control = CDRZOO_COLUMN_REFERENCE_CONTROL,
   reference_b = CDRZOO_COLUMN_REFERENCE_B,
-  reference_b_control = CDRZOO_COLUMN_REFERENCE_B_CONTROL
+  reference_b_control = CDRZOO_COLUMN_REFERENCE_B_CONTROL,
+  reference_context = CDRZOO_COLUMN_REFERENCE_CONTEXT,
+  reference_b_context = CDRZOO_COLUMN_REFERENCE_B_CONTEXT
 };
 
 [[nodiscard]] inline const char* name_of(Axis axis) {
@@ -308,9 +310,11 @@ enum class Column : std::int32_t {
                                            "reference",
                                            "reference_control",
                                            "reference_b",
-                                           "reference_b_control"};
+                                           "reference_b_control",
+                                           "reference_context",
+                                           "reference_b_context"};
   const auto code = static_cast<std::int32_t>(column);
-  return code >= 1 && code <= CDRZOO_COLUMN_REFERENCE_B_CONTROL ? kNames[code] : "unknown";
+  return code >= 1 && code <= CDRZOO_COLUMN_REFERENCE_B_CONTEXT ? kNames[code] : "unknown";
 }
 
 /// One feature family of one kind of entity; the kinds below give it a form.
@@ -652,10 +656,17 @@ class View {
   [[nodiscard]] Span<const std::int32_t> reference_control() const {
     return column<std::int32_t>(Column::reference_control);
   }
+  /// ... and its context, as context() has them.
+  [[nodiscard]] Span<const std::int32_t> reference_context() const {
+    return column<std::int32_t>(Column::reference_context);
+  }
   /// The same for drug_b().
   [[nodiscard]] Span<const std::int32_t> reference_b() const { return column<std::int32_t>(Column::reference_b); }
   [[nodiscard]] Span<const std::int32_t> reference_b_control() const {
     return column<std::int32_t>(Column::reference_b_control);
+  }
+  [[nodiscard]] Span<const std::int32_t> reference_b_context() const {
+    return column<std::int32_t>(Column::reference_b_context);
   }
 
   [[nodiscard]] bool labelled() const { return (view_->flags & CDRZOO_VIEW_LABELLED) != 0; }

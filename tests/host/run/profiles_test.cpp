@@ -24,7 +24,8 @@ using Rows = std::vector<std::int32_t>;
 namespace {
 
 const std::string kAllColumns =
-    R"("control","drug_b","dose","time","context","reference","reference_control","reference_b","reference_b_control")";
+    R"("control","drug_b","dose","time","context","reference","reference_control","reference_b","reference_b_control",)"
+    R"("reference_context","reference_b_context")";
 
 std::string card(const std::string& columns, const std::string& more_needs = "", const std::string& traits = "",
                  const std::string& id = "test.model") {
@@ -148,24 +149,32 @@ TEST_CASE("Predictions of a row are averaged over its references, without those 
   here.in_context = true;
   elsewhere.row_a = 2;
   query.reference = {elsewhere, elsewhere, here, none, elsewhere};
-  const auto averaged = average_references(query, {{mean.data(), 5, 2}, {0, 0, 1, 0, 2}});
+  const auto prediction = [](const AveragedProfiles& of, std::size_t i) {
+    std::vector<float> scratch;
+    const float* values = of.prediction(i, scratch);
+    return std::vector<float>(values, values + 2);
+  };
+  const RawProfilePart answers{{mean.data(), 5, 2}, {0, 0, 1, 0, 2}};
+  const AveragedProfiles averaged(query, answers);
   CHECK(averaged.row == Rows{1, 3, 4});
   CHECK(averaged.status == Rows{0, 2, 0});
   CHECK(averaged.n_references == Rows{0, 1, 3});
   CHECK(averaged.in_context == Rows{0, 0, 1});
-  CHECK(averaged.prediction[0] == 7);
-  CHECK(averaged.prediction[1] == 8);
-  CHECK(std::isnan(averaged.prediction[2]));
-  CHECK(averaged.prediction[4] == 3);
-  CHECK(averaged.prediction[5] == 4);
+  CHECK(prediction(averaged, 0) == std::vector<float>{7, 8});
+  CHECK(prediction(averaged, 2) == std::vector<float>{3, 4});
 
   SECTION("and a model without references has one answer per row") {
     query.reference.clear();
     query.row = {4, 2, 0, 1, 3};
-    const auto alone = average_references(query, {{mean.data(), 5, 2}, {0, 0, 0, 0, 0}});
+    const RawProfilePart all{{mean.data(), 5, 2}, {0, 0, 0, 0, 0}};
+    const AveragedProfiles alone(query, all);
     CHECK(alone.row == Rows{0, 1, 2, 3, 4});
     CHECK(alone.n_references.empty());
-    CHECK(alone.prediction == std::vector<float>{100, 200, 7, 8, 5, 6, 9, 9, 1, 2});
+    std::vector<float> rows;
+    for (std::size_t i = 0; i < 5; ++i) {
+      for (const float value : prediction(alone, i)) rows.push_back(value);
+    }
+    CHECK(rows == std::vector<float>{100, 200, 7, 8, 5, 6, 9, 9, 1, 2});
   }
 }
 
@@ -246,6 +255,8 @@ TEST_CASE("Queries hold one observation per reference, which is a measured profi
   const auto of_reference = column_of(abi, CDRZOO_COLUMN_REFERENCE_CONTROL);
   const auto reference_b = column_of(abi, CDRZOO_COLUMN_REFERENCE_B);
   const auto context = column_of(abi, CDRZOO_COLUMN_CONTEXT);
+  const auto reference_context = column_of(abi, CDRZOO_COLUMN_REFERENCE_CONTEXT);
+  const auto reference_b_context = column_of(abi, CDRZOO_COLUMN_REFERENCE_B_CONTEXT);
   const auto control = column_of(abi, CDRZOO_COLUMN_CONTROL);
   for (std::size_t i = 0; i < query.test.row.size(); ++i) {
     const auto row = static_cast<std::size_t>(query.test.row[i]);
@@ -257,7 +268,9 @@ TEST_CASE("Queries hold one observation per reference, which is a measured profi
     CHECK(p.drug[static_cast<std::size_t>(expected.row_a)] == p.drug[row]);
     CHECK(samples[static_cast<std::size_t>(of_reference[i])][0] ==
           control_value(p.context[static_cast<std::size_t>(expected.row_a)], 0));
+    CHECK(reference_context[i] == p.context[static_cast<std::size_t>(expected.row_a)]);
     CHECK((reference_b[i] >= 0) == (p.drug_b[row] >= 0));
+    CHECK(reference_b_context[i] == (expected.row_b < 0 ? -1 : p.context[static_cast<std::size_t>(expected.row_b)]));
     if (reference_b[i] >= 0) {
       CHECK(samples[static_cast<std::size_t>(reference_b[i])] == bundle.profile(expected.row_b));
     }
@@ -453,7 +466,7 @@ TEST_CASE("Targets of another fold, and fewer of them than a view names, are ref
   CHECK_THROWS_WITH(worker::Bundle(task).view("train"), contains("are not in the targets file"));
 }
 
-TEST_CASE("Shuffled targets are the same profiles in other rows, and references stay what was measured") {
+TEST_CASE("Shuffled targets are the same profiles in other rows, and references show what is shown there") {
   Screen screen(screen_content(2));
   screen.add(card(kAllColumns));
   screen.experiment.shuffle_labels = true;
@@ -464,7 +477,35 @@ TEST_CASE("Shuffled targets are the same profiles in other rows, and references 
   const auto query = profile_queries(bundle.plan.cells[0], bundle.fold(), *fold);
   const auto samples = expression_of(bundle.reader.view("test")->abi());
   const auto reference = column_of(bundle.reader.view("test")->abi(), CDRZOO_COLUMN_REFERENCE);
-  CHECK(samples[static_cast<std::size_t>(reference[0])] == bundle.profile(query.test.reference[0].row_a));
+  // Training and references tell one story, or a model would find in the references what was shuffled away.
+  std::map<std::int32_t, std::int32_t> shown;
+  for (std::size_t i = 0; i < fold->targets.size(); ++i) shown[fold->targets[i]] = fold->shown[i];
+  std::size_t moved = 0;
+  for (std::size_t i = 0; i < query.test.reference.size(); ++i) {
+    const auto row = query.test.reference[i].row_a;
+    CHECK(samples[static_cast<std::size_t>(reference[i])] == bundle.profile(shown.at(row)));
+    moved += shown.at(row) != row ? 1U : 0U;
+  }
+  CHECK(moved > query.test.reference.size() / 2);
+}
+
+TEST_CASE("References that nobody trains on are shuffled among themselves") {
+  Screen screen(screen_content(2), "unseen_perturbation");
+  screen.add(card(kAllColumns));
+  screen.experiment.shuffle_labels = true;
+  const Written bundle(screen);
+  const auto fold = bundle.writer.profiles(bundle.plan.cells[0]);
+  const auto& references = bundle.fold().references;
+  std::set<std::int32_t> shown;
+  std::size_t moved = 0;
+  for (std::size_t i = 0; i < fold->entities.size(); ++i) {
+    if (!std::binary_search(references.begin(), references.end(), fold->entities[i])) continue;
+    CHECK(std::binary_search(references.begin(), references.end(), fold->entities_shown[i]));
+    shown.insert(fold->entities_shown[i]);
+    moved += fold->entities_shown[i] != fold->entities[i] ? 1U : 0U;
+  }
+  CHECK(moved > 0);
+  CHECK(shown.size() > 1);
 }
 
 TEST_CASE("Genes without a value are masked for models that accept that, and others are refused") {
@@ -505,6 +546,16 @@ TEST_CASE("A plan of profiles refuses what does not fit, in one sentence") {
     screen.add(R"({"card":1,"id":"test.model","version":"1.0.0","title":"t","licence":"Apache-2.0",
       "tasks":["expression"],"needs":{"samples":["mutation"]}})");
     CHECK_THROWS_WITH((void)screen.plan(), contains("needs the sample block \"mutation\""));
+  }
+  SECTION("profiles of two units") {
+    auto content = screen_content();
+    content.domains = {{"screen", "counts"}, {"log counts", "counts"}, {"", ""}};
+    content.sample_domain[4] = 1;
+    Screen screen(content);
+    screen.add(card(kAllColumns));
+    CHECK_THROWS_WITH((void)screen.plan(),
+                      "the split has profiles of two units, \"log counts\" of domain screen and \"counts\" of domain "
+                      "counts; name one domain as source in [split]");
   }
   SECTION("a split of records") {
     Screen screen;

@@ -204,6 +204,7 @@ TEST_CASE("a perturbed row has its context's control, and its references are tra
       CHECK(measured.drug_b == -1);
       CHECK(measured.control == control);
       CHECK(measured.context != row.context);
+      CHECK(measured.context == (drug == row.drug ? row.reference_context : row.reference_b_context));
       CHECK(toy.expression[static_cast<std::size_t>(reference)] == measured.target);
     }
   }
