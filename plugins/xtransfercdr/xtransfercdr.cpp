@@ -24,7 +24,7 @@ constexpr std::int64_t kLeastBatch = 32;      // to which min_steps may shrink o
 constexpr std::int64_t kRowsPerChunk = 1024;  // of a prediction; also how often it can be cancelled
 
 struct Options {
-  bool frozen_pairs = false;
+  bool released = false;           ///< pairs drawn once, triples alone where there are some, and no min_steps
   bool cell = true, drug = false;  ///< both: in turn
   double noise = 0.1, learning_rate = 2e-4, weight_decay = 5e-4, decay = 0.5;
   std::int64_t epochs = 60, decay_epochs = 8, batch_size = 512, max_pairs = 0, min_steps = 0;
@@ -73,7 +73,7 @@ Options options_of(const sdk::Params& params) {
           params.integer("decay_epochs"),
           params.integer("batch_size"),
           params.integer("max_pairs_per_epoch"),
-          params.integer("min_steps")};
+          params.text("variant") == "reference" ? 0 : params.integer("min_steps")};
 }
 
 /// The measured profiles of a training view, where the host has mapped them: only what a batch names is read, and of
@@ -116,17 +116,18 @@ class XTransferCdr final : public sdk::Model {
     const sdk::TorchGuard guard(context, sdk::Grad::on);
     const torch::Device device = sdk::device_of(context);
     if (data.train.n_obs() == 0) throw sdk::Error(CDRZOO_E_DATA, "there are no treated profiles to train on");
+    if (data.train.has_target_mask()) throw sdk::Error(CDRZOO_E_DATA, "XTransferCDR knows no missing values");
     const Profiles profiles(data.train, device);
     const PairSampler sampler(Treated::of(data.train));
     net_ = XTransfer(sizes_);
     net_->to(device);
     net_->train();
     sdk::Adam adam(net_->parameters(), sdk::WeightDecay::adam(options_.weight_decay));
-    const Schedule schedule = schedule_of(sampler);
+    const Schedule schedule = schedule_of(context, sampler);
     context.info(std::to_string(sampler.n_items()) + " items per epoch, " + std::to_string(sampler.n_combined()) +
                  " of them with a profile of two perturbations; " + std::to_string(schedule.epochs) +
                  " epochs in batches of " + std::to_string(schedule.batch_size));
-    std::uint64_t step = 0;
+    bool negative = false;
     for (std::int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
       context.step("epoch " + std::to_string(epoch + 1));
       // More epochs are the same schedule, slower.
@@ -134,25 +135,21 @@ class XTransferCdr final : public sdk::Model {
       const double rate =
           options_.learning_rate * std::pow(options_.decay, static_cast<double>(published / options_.decay_epochs));
       torch::Tensor sum = torch::zeros({}, device);
-      std::int64_t n_steps = 0;
-      for (const bool drug : {false, true}) {
-        if (!(drug ? options_.drug : options_.cell)) continue;
-        for (const ItemBatch& items : batches(context, sampler, schedule.batch_size, epoch, drug)) {
-          context.check_cancelled();
-          const PairBatch batch = profiles.gather(items);
-          if (step++ == 0) warn_of_negative(context, batch.left);
-          const Mode mode = drug && !items.combined ? Mode::drug : Mode::cell;
-          const Noise noise = Noise::draw(batch, objective_, sizes_.latent, options_.noise);
-          adam.zero_grad();
-          const torch::Tensor loss =
-              losses(pass(net_, batch, mode, noise, objective_), batch, mode, objective_).total(objective_.weights);
-          loss.backward();
-          adam.step(rate);
-          sum += loss.detach();
-          ++n_steps;
-        }
+      const std::vector<ItemBatch> batches = batches_of(context, sampler, schedule.batch_size, epoch);
+      for (const ItemBatch& items : batches) {
+        context.check_cancelled();
+        const PairBatch batch = profiles.gather(items);
+        if (epoch == 0 && !negative) negative = warn_of_negative(context, batch);
+        const Noise noise = Noise::draw(batch, objective_, sizes_.latent, options_.noise);
+        adam.zero_grad();
+        const torch::Tensor loss =
+            losses(pass(net_, batch, items.mode, noise, objective_), batch, items.mode, objective_)
+                .total(objective_.weights);
+        loss.backward();
+        adam.step(rate);
+        sum += loss.detach();
       }
-      const double mean = sum.item<double>() / static_cast<double>(n_steps);
+      const double mean = sum.item<double>() / static_cast<double>(batches.size());
       if (!std::isfinite(mean)) throw sdk::Error(CDRZOO_E_NUMERIC, "the training loss is not finite");
       context.progress("epochs", static_cast<std::uint64_t>(epoch + 1), static_cast<std::uint64_t>(schedule.epochs),
                        {{"train_loss", mean}});
@@ -163,47 +160,30 @@ class XTransferCdr final : public sdk::Model {
   /// (13), (14). A row without a reference for each of its perturbations cannot be said anything about.
   void predict(sdk::Context& context, const sdk::View& query, sdk::Predictions& out) const override {
     const sdk::TorchGuard guard(context, sdk::Grad::off);
-    const std::int64_t n = query.n_obs();
-    const auto control = query.control();
-    const auto reference = query.reference();
-    const auto drug_b = query.drug_b();
-    const auto reference_b = query.reference_b();
-    std::vector<std::int64_t> rows, state, first, second;  // of the rows that can be predicted: profiles
-    for (std::int64_t i = 0; i < n; ++i) {
-      const bool two = drug_b[i] >= 0;
-      if (reference[i] < 0 || (two ? reference_b[i] : control[i]) < 0) {
-        out.unsupported(i);
-        continue;
-      }
-      rows.push_back(i);
-      state.push_back(two ? reference[i] : control[i]);
-      first.push_back(reference[i]);
-      second.push_back(two ? reference_b[i] : -1);
-    }
-    if (rows.empty()) return;
-    const auto n_rows = static_cast<std::int64_t>(rows.size());
+    const Asked asked = asked_of(query, out);
+    if (asked.rows.empty()) return;
     const sdk::DenseBlock profiles = query.samples().dense(kExpression);
     const torch::Device device = sdk::device_of(context);
     net_->to(device);
-    const torch::Tensor two = torch::tensor(second, torch::kInt64) >= 0;
-    const sdk::Unique states = sdk::unique_of(torch::tensor(state, torch::kInt64));
-    const sdk::Unique perturbations = sdk::unique_of(
-        torch::cat({torch::tensor(first, torch::kInt64), torch::tensor(second, torch::kInt64).masked_select(two)}));
-    torch::Tensor latent =
-        encode(context, net_->state, profiles, states.entity, device).index_select(0, states.index.to(device));
-    const torch::Tensor p = encode(context, net_->perturbation, profiles, perturbations.entity, device);
-    const torch::Tensor place = perturbations.index.to(device);
-    latent += p.index_select(0, place.narrow(0, 0, n_rows));
-    latent.index_add_(0, two.nonzero().squeeze(1).to(device),
-                      p.index_select(0, place.narrow(0, n_rows, place.size(0) - n_rows)));
+    const sdk::Unique states = sdk::unique_of(torch::tensor(asked.state, torch::kInt64));
+    const sdk::Unique references = sdk::unique_of(
+        torch::cat({torch::tensor(asked.first, torch::kInt64), torch::tensor(asked.second, torch::kInt64)}));
+    const torch::Tensor s = encode(context, net_->state, profiles, states.entity, device);
+    const torch::Tensor p = encode(context, net_->perturbation, profiles, references.entity, device);
+    const auto n_rows = static_cast<std::int64_t>(asked.rows.size());
     for (std::int64_t begin = 0; begin < n_rows; begin += kRowsPerChunk) {
       context.check_cancelled();
       const std::int64_t count = std::min(kRowsPerChunk, n_rows - begin);
-      const torch::Tensor x = net_->decoder->forward(latent.narrow(0, begin, count)).to(torch::kCPU).contiguous();
+      const auto gather = [&](const torch::Tensor& latents, const sdk::Unique& of, std::int64_t first) {
+        return latents.index_select(0, of.index.narrow(0, first, count).to(device));
+      };
+      const torch::Tensor latent =
+          gather(s, states, begin) + gather(p, references, begin) + gather(p, references, n_rows + begin);
+      const torch::Tensor x = net_->decoder->forward(latent).to(torch::kCPU).contiguous();
       const auto* values = x.data_ptr<float>();
       for (std::int64_t i = 0; i < count; ++i) {
         std::copy_n(values + i * sizes_.genes, sizes_.genes,
-                    out.mean().row(rows[static_cast<std::size_t>(begin + i)]).begin());
+                    out.mean().row(asked.rows[static_cast<std::size_t>(begin + i)]).begin());
       }
     }
   }
@@ -240,41 +220,97 @@ class XTransferCdr final : public sdk::Model {
     std::int64_t batch_size, epochs;
   };
   /// As the parameters say or, where that makes fewer than min_steps steps, in smaller batches, and then more epochs.
-  [[nodiscard]] Schedule schedule_of(const PairSampler& sampler) const {
+  [[nodiscard]] Schedule schedule_of(const sdk::Context& context, const PairSampler& sampler) const {
     if (options_.min_steps == 0) return {options_.batch_size, options_.epochs};
     const std::int64_t items =
         options_.max_pairs > 0 ? std::min(options_.max_pairs, sampler.n_items()) : sampler.n_items();
     const std::int64_t modes = options_.cell && options_.drug ? 2 : 1;
     const std::int64_t batch_size =
         std::min(options_.batch_size, std::max(kLeastBatch, items * modes * options_.epochs / options_.min_steps));
-    const std::int64_t steps = modes * ((items + batch_size - 1) / batch_size);
+    const auto steps = static_cast<std::int64_t>(batches_of(context, sampler, batch_size, 0).size());
     return {batch_size, std::max(options_.epochs, (options_.min_steps + steps - 1) / steps)};
   }
 
-  [[nodiscard]] std::vector<ItemBatch> batches(const sdk::Context& context, const PairSampler& sampler,
-                                               std::int64_t batch_size, std::int64_t epoch, bool drug) const {
-    const auto stream = [&](const char* name, std::int64_t number) {
-      const std::string full = std::string(name) + (drug ? " drug " : " cell ") + std::to_string(number);
-      return context.random(full);
-    };
-    return sampler.epoch(stream("order", epoch), stream("partners", options_.frozen_pairs ? 0 : epoch).u64(),
-                         {batch_size, options_.max_pairs, drug});
+  /// Those of an epoch; where both modes are wanted, one pass of each, triples in the first.
+  [[nodiscard]] std::vector<ItemBatch> batches_of(const sdk::Context& context, const PairSampler& sampler,
+                                                  std::int64_t batch_size, std::int64_t epoch) const {
+    using Triples = PairSampler::Options::Triples;
+    std::vector<ItemBatch> all;
+    for (const Mode mode : {Mode::cell, Mode::drug}) {
+      const bool drug = mode == Mode::drug;
+      if (!(drug ? options_.drug : options_.cell)) continue;
+      const auto stream = [&](const char* name, std::int64_t number) {
+        return context.random(std::string(name) + (drug ? " drug " : " cell ") + std::to_string(number));
+      };
+      const Triples triples = drug && options_.cell ? Triples::none
+                              : options_.released   ? Triples::alone
+                                                    : Triples::with_pairs;
+      const auto some = sampler.epoch(stream("order", epoch), stream("partners", options_.released ? 0 : epoch).u64(),
+                                      {batch_size, options_.max_pairs, mode, triples});
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
   }
 
-  static void warn_of_negative(const sdk::Context& context, const torch::Tensor& profiles) {
-    const double least = profiles.min().item<double>();
-    if (least >= 0) return;
-    context.warn("profiles have values down to " + std::to_string(least) + ": XTransferCDR predicts no values below 0");
+  /// The rows of a query that can be predicted, and the profiles whose latents are added: numbers of samples.
+  struct Asked {
+    std::vector<std::int64_t> rows, state, first;
+    std::vector<std::int64_t> second;  ///< kNone = a single
+  };
+  static constexpr std::int64_t kNone = -1;
+  /// Marks the others as unsupported. The state of a double is that of a reference which was measured in the row's own
+  /// context; without one it is the control's, as for a single.
+  [[nodiscard]] static Asked asked_of(const sdk::View& query, const sdk::Predictions& out) {
+    const auto control = query.control();
+    const auto context = query.context();
+    const auto drug_b = query.drug_b();
+    const auto reference = query.reference();
+    const auto reference_b = query.reference_b();
+    const auto reference_context = query.reference_context();
+    const auto reference_b_context = query.reference_b_context();
+    Asked asked;
+    for (std::int64_t i = 0; i < query.n_obs(); ++i) {
+      const bool two = drug_b[i] >= 0;
+      std::int64_t state = control[i];
+      if (two && reference[i] >= 0 && reference_context[i] == context[i]) {
+        state = reference[i];
+      } else if (two && reference_b[i] >= 0 && reference_b_context[i] == context[i]) {
+        state = reference_b[i];
+      }
+      if (state < 0 || reference[i] < 0 || (two && reference_b[i] < 0)) {
+        out.unsupported(i);
+        continue;
+      }
+      asked.rows.push_back(i);
+      asked.state.push_back(state);
+      asked.first.push_back(reference[i]);
+      asked.second.push_back(two ? reference_b[i] : kNone);
+    }
+    return asked;
   }
 
-  /// Latents of some samples, f32 [u, latent], each encoded once.
+  /// Whether there was a reason to.
+  static bool warn_of_negative(const sdk::Context& context, const PairBatch& batch) {
+    for (const auto* profiles : {&batch.left, &batch.both, &batch.left_control, &batch.right_control}) {
+      if (!profiles->defined()) continue;
+      const double least = profiles->min().item<double>();
+      if (least >= 0) continue;
+      context.warn("profiles have values down to " + std::to_string(least) +
+                   ": XTransferCDR predicts no values below 0");
+      return true;
+    }
+    return false;
+  }
+
+  /// Latents of some samples, f32 [u, latent], each encoded once; of kNone they are 0.
   [[nodiscard]] torch::Tensor encode(const sdk::Context& context, Coder encoder, const sdk::DenseBlock& profiles,
                                      const torch::Tensor& which, torch::Device device) const {
     const torch::Tensor all = sdk::borrow(profiles);
     std::vector<torch::Tensor> latents;
     for (const torch::Tensor& part : which.split(kRowsPerChunk)) {
       context.check_cancelled();
-      latents.push_back(encoder->forward(all.index_select(0, part).to(device, torch::kFloat32)));
+      const torch::Tensor x = all.index_select(0, part.clamp_min(0)).to(device, torch::kFloat32);
+      latents.push_back(encoder->forward(x) * (part != kNone).to(device).unsqueeze(1));
     }
     return torch::cat(latents);
   }

@@ -16,6 +16,7 @@ using cdrzoo::test::Golden;
 using cdrzoo::test::GoldenWeights;
 using cdrzoo::test::tensor_of;
 using cdrzoo::test::WithinAbs;
+using cdrzoo::test::WithinRel;
 
 namespace {
 
@@ -409,7 +410,7 @@ TEST_CASE("the gradient of each loss reaches the networks and latents that it sh
   }
 }
 
-TEST_CASE("a loss without weight has no part in the total") {
+TEST_CASE("each weight counts its own term, and a loss without weight has no part in the total") {
   torch::manual_seed(6);
   const Sizes sizes = small_sizes();
   Objective objective;
@@ -417,18 +418,106 @@ TEST_CASE("a loss without weight has no part in the total") {
   XTransfer net = lively(sizes);
   const PairBatch batch = random_batch(5, sizes.genes, true);
   const Losses l = losses(pass(net, batch, Mode::cell, {}, objective), batch, Mode::cell, objective);
-  const auto total = [&](Weights w) { return l.total(w).item<double>(); };
   const Weights none{0, 0, 0, 0, 0, 0, 0};
-  CHECK(total(none) == 0);
-  const auto only = [&](double Weights::*member) {
-    Weights w = none;
-    w.*member = 1;
-    return total(w);
-  };
-  CHECK_THAT(only(&Weights::cross), WithinAbs((l.cross_left + l.cross_right).item<double>(), 1e-6));
-  CHECK_THAT(only(&Weights::control), WithinAbs((l.control_left + l.control_right).item<double>(), 1e-6));
-  CHECK_THAT(only(&Weights::combination), WithinAbs(l.combination.item<double>(), 1e-6));
-  CHECK_THAT(only(&Weights::encoded_control), WithinAbs(l.encoded_control.item<double>(), 1e-6));
+  CHECK(l.total(none).item<double>() == 0);
+  const std::vector<std::pair<double Weights::*, torch::Tensor>> parts = {
+      {&Weights::reconstruction, l.reconstruction_left + l.reconstruction_right},
+      {&Weights::cross, l.cross_left + l.cross_right},
+      {&Weights::control, l.control_left + l.control_right},
+      {&Weights::agreement, l.agreement},
+      {&Weights::orthogonality, l.orthogonality},
+      {&Weights::combination, l.combination},
+      {&Weights::encoded_control, l.encoded_control}};
+  Weights all;
+  double sum = 0, weight = 0.5;
+  for (const auto& [member, part] : parts) {
+    Weights only = none;
+    only.*member = 2;
+    CHECK_THAT(l.total(only).item<double>(), WithinRel(2 * part.item<double>(), 1e-5));
+    weight *= 1.7;  // no two are equal
+    all.*member = weight;
+    sum += weight * part.item<double>();
+  }
+  CHECK_THAT(l.total(all).item<double>(), WithinRel(sum, 1e-5));
+}
+
+TEST_CASE("encoded controls shall decode to themselves and have no perturbation") {
+  torch::manual_seed(11);
+  const Sizes sizes = small_sizes();
+  const PairBatch batch = random_batch(4, sizes.genes, false);
+  Objective objective;
+  objective.encode_controls = true;
+  Passed passed;
+  passed.state = torch::rand({16, sizes.latent});
+  passed.perturbation = torch::rand({16, sizes.latent});
+  for (int k = 0; k < 8; ++k) passed.decoded.push_back(torch::rand({4, sizes.genes}));
+  const auto mean = [](const torch::Tensor& x) { return x.square().mean().item<double>(); };
+  const double expected = mean(batch.left_control - passed.decoded[6]) + mean(batch.right_control - passed.decoded[7]) +
+                          mean(passed.perturbation.narrow(0, 8, 4)) + mean(passed.perturbation.narrow(0, 12, 4));
+  CHECK_THAT(losses(passed, batch, Mode::cell, objective).encoded_control.item<double>(), WithinRel(expected, 1e-5));
+}
+
+TEST_CASE("noise is normal with the wanted deviation, and the three of a step are drawn apart") {
+  torch::manual_seed(12);
+  const PairBatch batch = random_batch(500, 40, false);
+  for (const bool controls : {false, true}) {
+    Objective objective;
+    objective.encode_controls = controls;
+    const Noise noise = Noise::draw(batch, objective, 30, 0.3);
+    const std::int64_t rows = controls ? 2000 : 1000;
+    for (const auto& [x, width] : {std::pair{noise.input, 40}, {noise.state, 30}, {noise.perturbation, 30}}) {
+      CHECK(x.sizes() == torch::IntArrayRef({rows, width}));
+      const auto n = static_cast<double>(x.numel());
+      CHECK_THAT(x.mean().item<double>(), WithinAbs(0, 5 * 0.3 / std::sqrt(n)));
+      CHECK_THAT(x.std().item<double>(), WithinAbs(0.3, 5 * 0.3 / std::sqrt(2 * n)));
+    }
+    const auto correlation = [](const torch::Tensor& x, const torch::Tensor& y) {
+      return ((x * y).mean() / (x.std() * y.std())).item<double>();
+    };
+    CHECK_THAT(correlation(noise.state, noise.perturbation), WithinAbs(0, 5 / std::sqrt(30000.0)));
+    CHECK_THAT(correlation(noise.input.narrow(1, 0, 30), noise.state), WithinAbs(0, 5 / std::sqrt(30000.0)));
+    const std::int64_t half = rows / 2;
+    CHECK_THAT(correlation(noise.state.narrow(0, 0, half), noise.state.narrow(0, half, half)),
+               WithinAbs(0, 5 / std::sqrt(15000.0)));
+  }
+  const Noise none = Noise::draw(batch, {}, 30, 0);
+  CHECK_FALSE((none.input.defined() || none.state.defined() || none.perturbation.defined()));
+}
+
+TEST_CASE("a step of the CPU's own layers is that of LibTorch's, which other devices take, up to rounding") {
+  const Sizes sizes = small_sizes();
+  const PairBatch batch = random_batch(9, sizes.genes, true);
+  for (const bool joint : {false, true}) {
+    for (const Mode mode : {Mode::cell, Mode::drug}) {
+      CAPTURE(joint, mode == Mode::cell);
+      Objective objective;
+      objective.joint_norm = joint;
+      torch::manual_seed(13);
+      XTransfer ours = lively(sizes);
+      torch::manual_seed(13);
+      XTransfer theirs = lively(sizes);
+      theirs->to(torch::kFloat64);  // the CPU's own are of float32
+      const auto wide = [](const torch::Tensor& x) { return x.to(torch::kFloat64); };
+      const PairBatch wide_batch{wide(batch.left), wide(batch.right), wide(batch.left_control),
+                                 wide(batch.right_control), wide(batch.both)};
+      losses(pass(ours, batch, mode, {}, objective), batch, mode, objective).total(objective.weights).backward();
+      losses(pass(theirs, wide_batch, mode, {}, objective), wide_batch, mode, objective)
+          .total(objective.weights)
+          .backward();
+      const auto parameters = theirs->named_parameters();
+      double difference = 0, norm = 0;
+      for (const auto& item : ours->named_parameters()) {
+        const torch::Tensor& other = parameters[item.key()].grad();
+        difference += (wide(item.value().grad()) - other).square().sum().item<double>();
+        norm += other.square().sum().item<double>();
+      }
+      CHECK(norm > 0);
+      CHECK(std::sqrt(difference) < 1e-3 * std::sqrt(norm));
+      const auto buffers = theirs->named_buffers();
+      for (const auto& item : ours->named_buffers())
+        CHECK(torch::allclose(wide(item.value()), wide(buffers[item.key()]), 1e-3, 1e-5));
+    }
+  }
 }
 
 TEST_CASE("a joint batch norm moves the running statistics once per step, separate ones once per call") {

@@ -43,9 +43,13 @@ std::vector<Profile> grid() {
   return profiles;
 }
 
+using Triples = PairSampler::Options::Triples;
+
 std::vector<ItemBatch> draw(const PairSampler& sampler, std::uint64_t epoch, bool drug_mode = false,
-                            std::int64_t batch_size = 16, std::int64_t max_items = 0) {
-  return sampler.epoch(Random(1, epoch), /*partners=*/epoch, {batch_size, max_items, drug_mode});
+                            std::int64_t batch_size = 16, std::int64_t max_items = 0,
+                            Triples triples = Triples::with_pairs) {
+  return sampler.epoch(Random(1, epoch), /*partners=*/epoch,
+                       {batch_size, max_items, drug_mode ? Mode::drug : Mode::cell, triples});
 }
 
 std::vector<Item> items_of(const std::vector<ItemBatch>& batches) {
@@ -117,7 +121,7 @@ TEST_CASE("what a profile meets depends on the seed and its number, not on what 
   for (const auto& [left, right] : partners(items_of(draw(sampler, 7, false, /*batch_size=*/5, /*max_items=*/20)))) {
     CHECK(all.at(left) == right);
   }
-  const auto other_order = sampler.epoch(Random(99, 0), /*partners=*/7, {16, 0, false});
+  const auto other_order = sampler.epoch(Random(99, 0), /*partners=*/7, {16, 0, Mode::cell, Triples::with_pairs});
   CHECK(partners(items_of(other_order)) == all);
 }
 
@@ -167,6 +171,56 @@ TEST_CASE("a profile of two perturbations joins one of each of the same context,
   CHECK(combined == 2);
   CHECK(left.count(62) == 1);  // a perturbation of its own
   CHECK(left.count(60) == 0);
+}
+
+TEST_CASE("a triple takes singles of its own dose and time, and others only where there are none") {
+  std::vector<Profile> profiles;
+  for (const float dose : {-9.0F, -5.0F}) {
+    for (int copy = 0; copy < 3; ++copy) {
+      profiles.push_back({0, 1, -1, 0, dose});
+      profiles.push_back({0, 2, -1, 0, dose});
+    }
+  }
+  profiles.push_back({0, 1, 2, 0, -9});  // row 12
+  profiles.push_back({0, 1, 2, 0, -7});  // row 13: neither was measured at this dose
+  const PairSampler sampler(treated(profiles));
+  std::set<float> met, met_elsewhere;
+  for (std::uint64_t epoch = 0; epoch < 40; ++epoch) {
+    for (const Item& item : items_of(draw(sampler, epoch, false, 16, 0, Triples::alone))) {
+      for (const auto side : {item.left, item.right})
+        (item.both == 12 ? met : met_elsewhere).insert(profiles[static_cast<std::size_t>(side)].dose);
+    }
+  }
+  CHECK(met == std::set<float>{-9});
+  CHECK(met_elsewhere == std::set<float>{-9, -5});
+}
+
+TEST_CASE("triples can be the only items of an epoch, or none of them, and always share the context") {
+  auto profiles = grid();
+  profiles.push_back({0, 1, 2, 0});
+  profiles.push_back({3, 0, 3, 6});
+  const PairSampler sampler(treated(profiles));
+  const auto count = [&](Triples triples, bool combined) {
+    std::size_t n = 0;
+    for (const ItemBatch& batch : draw(sampler, 0, /*drug_mode=*/true, 16, 0, triples)) {
+      CHECK(batch.mode == (batch.combined ? Mode::cell : Mode::drug));
+      if (batch.combined == combined) n += batch.items.size();
+    }
+    return n;
+  };
+  CHECK(count(Triples::with_pairs, false) == 60);
+  CHECK(count(Triples::with_pairs, true) == 2);
+  CHECK(count(Triples::alone, false) == 0);
+  CHECK(count(Triples::alone, true) == 2);
+  CHECK(count(Triples::none, false) == 60);
+  CHECK(count(Triples::none, true) == 0);
+  const PairSampler pairs_only(treated(grid()));
+  CHECK(items_of(draw(pairs_only, 0, false, 16, 0, Triples::alone)).size() == 60);  // nothing else to train on
+}
+
+TEST_CASE("a treated profile without a control is refused") {
+  CHECK_THROWS_WITH(PairSampler(treated({{0, 0, -1, 0}, {0, 1, -1, -1}})),
+                    cdrzoo::test::contains("row 1 of the treated profiles has no control"));
 }
 
 TEST_CASE("no batch holds a single item") {

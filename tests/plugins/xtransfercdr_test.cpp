@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <map>
 #include <numeric>
 #include <random>
 
 #include "harness.hpp"
 #include "support/catch.hpp"
+#include "support/golden.hpp"
 
 using namespace cdrzoo::test;
 
@@ -19,7 +22,8 @@ struct Settings {
   std::string variant = "paper", mode = "cell", activation = "relu", form = "dot2", norm = "per_call";
   std::vector<std::int64_t> hidden{48, 32, 24};
   bool encode_controls = false;
-  double cross = 5, control = 5, combination = 5, dropout = 0, noise = 0.05, rate = 2e-3, decay = 0.5;
+  double reconstruction = 5, cross = 5, control = 5, agreement = 5, orthogonality = 0.5, combination = 5;
+  double dropout = 0, noise = 0.05, rate = 2e-3, decay = 0.5, weight_decay = 5e-4;
   std::int64_t blocks = 1, latent = 16, decay_epochs = 15, epochs = 40, min_steps = 0, max_pairs = 0, batch = 64;
 };
 
@@ -35,15 +39,15 @@ std::vector<Param> params(const Settings& s) {
           flag("encode_controls", s.encode_controls),
           choice("orthogonality_form", s.form),
           choice("batch_norm", s.norm),
-          real("reconstruction", 5),
+          real("reconstruction", s.reconstruction),
           real("cross_transfer", s.cross),
           real("control", s.control),
-          real("agreement", 5),
-          real("orthogonality", 0.5),
+          real("agreement", s.agreement),
+          real("orthogonality", s.orthogonality),
           real("combination", s.combination),
           real("encoded_control", 5),
           real("learning_rate", s.rate),
-          real("weight_decay", 5e-4),
+          real("weight_decay", s.weight_decay),
           integer("epochs", s.epochs),
           integer("decay_epochs", s.decay_epochs),
           real("decay", s.decay),
@@ -122,8 +126,9 @@ struct Builder {
     table.samples.key.push_back(static_cast<std::int64_t>(table.samples.key.size()));
     return static_cast<std::int32_t>(table.samples.key.size()) - 1;
   }
+  static constexpr int kElsewhere = 9999;
   void row(int context, std::int32_t control, int drug, int drug_b, const std::vector<float>& target,
-           std::int32_t reference = -1, std::int32_t reference_b = -1) {
+           std::int32_t reference = -1, std::int32_t reference_b = -1, int reference_context = kElsewhere) {
     table.context.push_back(context);
     table.control.push_back(control);
     table.drug.push_back(drug);
@@ -134,6 +139,8 @@ struct Builder {
     if (!query_) return;
     table.reference.push_back(reference);
     table.reference_b.push_back(reference_b);
+    table.reference_context.push_back(reference < 0 ? -1 : reference_context);
+    table.reference_b_context.push_back(reference_b < 0 ? -1 : reference_context);
   }
   Table done() {
     table.samples.blocks = {Block::dense("expression", table.n_targets, expression)};
@@ -213,7 +220,7 @@ Screen combinations(World& world, int contexts, const std::vector<std::pair<int,
     for (const auto& [p, q] : seen) train.row(c, control, p, q, world.treated(base, p, q));
     for (const auto& [p, q] : unseen) {
       query.row(c, query_control, p, q, world.treated(base, p, q), reference[static_cast<std::size_t>(p)],
-                reference[static_cast<std::size_t>(q)]);
+                reference[static_cast<std::size_t>(q)], /*reference_context=*/c);
     }
   }
   return {train.done(), query.done()};
@@ -373,7 +380,7 @@ TEST_CASE("where batches cannot make enough steps, XTransferCDR goes through its
   CHECK(found != fit_predict(train, query, few));
 }
 
-TEST_CASE("the same seed gives the same XTransferCDR bit for bit on any number of threads, another seed another") {
+TEST_CASE("as many threads and the same seed give the same XTransferCDR bit for bit, another seed another") {
   World world(4);
   const Table train_table = training(world, 10, {{0, 1}});
   const Table query_table = unseen_contexts(world, 3);
@@ -423,7 +430,8 @@ TEST_CASE("a row depends on itself alone, and one without a reference gets a sta
   model.fit(train);
   const auto all = model.predict(query, kGenes);
   Table last = query_table;
-  for (auto* column : {&last.context, &last.control, &last.drug, &last.drug_b, &last.reference, &last.reference_b}) {
+  for (auto* column : {&last.context, &last.control, &last.drug, &last.drug_b, &last.reference, &last.reference_b,
+                       &last.reference_context, &last.reference_b_context}) {
     column->erase(column->begin(), column->end() - 1);
   }
   last.dose.resize(1);
@@ -446,20 +454,227 @@ TEST_CASE("a row depends on itself alone, and one without a reference gets a sta
   }
 }
 
-TEST_CASE("a double with a single reference is the single, and what a double needs of its control is nothing") {
+TEST_CASE("a double has the state of a reference of its own context, and without one that of its control") {
   World world(7);
   const Table train_table = training(world, 6);
-  Table doubles = combinations(world, 2, {}, {{0, 2}}).query;
+  const Table doubles = combinations(world, 2, {}, {{0, 2}}).query;
   const View train(train_table);
   Settings settings;
   settings.epochs = 2;
   Model model("xtransfercdr", kId, doubles, params(settings), CDRZOO_TASK_EXPRESSION);
   model.fit(train);
-  const auto before = model.predict(View(doubles), kGenes);
-  std::fill(doubles.control.begin(), doubles.control.end(), -1);
-  CHECK(model.predict(View(doubles), kGenes) == before);
-  doubles.drug_b.assign(doubles.drug_b.size(), -1);  // now singles, whose control is not known
-  CHECK_THROWS_AS(model.predict(View(doubles), kGenes), Failure);
+  const auto predict = [&](const auto& change) {
+    Table table = doubles;
+    change(table);
+    return model.predict(View(table), kGenes);
+  };
+  const auto forget_controls = [](Table& t) { t.control.assign(t.control.size(), -1); };
+  const auto measure_elsewhere = [](std::vector<std::int32_t>& contexts) {
+    contexts.assign(contexts.size(), Builder::kElsewhere);
+  };
+  const auto before = predict([](Table&) {});
+  CHECK(predict(forget_controls) == before);
+  // The second reference's state, where only that is of the context.
+  const auto of_second = predict([&](Table& t) {
+    measure_elsewhere(t.reference_context);
+    forget_controls(t);
+  });
+  CHECK(of_second != before);
+  const auto swapped = predict([&](Table& t) {
+    std::swap(t.reference, t.reference_b);
+    forget_controls(t);
+  });
+  for (std::size_t i = 0; i < swapped.size(); ++i)  // but for the order of a sum
+    CHECK_THAT(static_cast<double>(of_second[i]), WithinAbs(static_cast<double>(swapped[i]), 1e-5));
+  const auto both_elsewhere = [&](Table& t) {
+    measure_elsewhere(t.reference_context);
+    measure_elsewhere(t.reference_b_context);
+  };
+  const auto of_control = predict(both_elsewhere);
+  CHECK(of_control != before);
+  CHECK(of_control != of_second);
+  // Two contexts with the same references do not get the same answer.
+  const auto same_references = predict([&](Table& t) {
+    both_elsewhere(t);
+    t.reference[1] = t.reference[0];
+    t.reference_b[1] = t.reference_b[0];
+  });
+  CHECK(!std::equal(same_references.begin(), same_references.begin() + kGenes, same_references.begin() + kGenes));
+  CHECK_THROWS_AS(predict([&](Table& t) {
+                    both_elsewhere(t);
+                    forget_controls(t);
+                  }),
+                  Failure);
+  CHECK_THROWS_AS(predict([&](Table& t) {  // singles, whose control is not known
+                    t.drug_b.assign(t.drug_b.size(), -1);
+                    forget_controls(t);
+                  }),
+                  Failure);
+}
+
+TEST_CASE("a published checkpoint loads, and predicts what the reference does") {
+  for (const Golden& golden : Golden::all_of("XTransferCDR")) {
+    CAPTURE(golden.name());
+    State state;
+    std::map<std::string, std::vector<float>> inputs;
+    const auto add = [&state](const std::string& key, const std::vector<std::int64_t>& shape, const auto& values) {
+      const auto* bytes = reinterpret_cast<const std::byte*>(values.data());
+      State::Tensor tensor{array_of(values, shape.size() == 2 ? shape[1] : 0),
+                           {bytes, bytes + values.size() * sizeof(values[0])}};
+      if (shape.empty()) tensor.array.rank = 0;
+      state.tensors.emplace(key, tensor);
+      state.order.push_back(key);
+    };
+    for (const auto& weight : golden.weights()) {
+      if (weight.key.rfind("in/", 0) == 0) {
+        inputs[weight.key] = weight.values;
+        continue;
+      }
+      const auto ends_with = [&](const std::string& end) {
+        return weight.key.size() >= end.size() &&
+               weight.key.compare(weight.key.size() - end.size(), end.size(), end) == 0;
+      };
+      if (ends_with("num_batches_tracked")) continue;
+      add(weight.key, weight.shape, weight.values);
+      // The counter of each norm is no weight of the golden file.
+      const std::string mean = "running_mean";
+      if (ends_with(mean))
+        add(weight.key.substr(0, weight.key.size() - mean.size()) + "num_batches_tracked", {},
+            std::vector<std::int64_t>{1});
+    }
+    const auto input = [&](const std::string& name) {
+      return golden.has("in/" + name) ? golden.floats("in/" + name) : inputs.at("in/" + name);
+    };
+    const auto left = input("treated_left"), right = input("treated_right"), control = input("control_right");
+    const auto genes = golden.arg("genes").get<std::int64_t>();
+    const auto n = static_cast<std::int32_t>(left.size()) / static_cast<std::int32_t>(genes);
+    Table query;  // one single and one double for each row of the inputs
+    query.n_targets = genes;
+    query.drugs.key = {1, 2};
+    query.drugs.blocks = {Block::dense("id", 1, {0, 0})};
+    std::vector<float> all;
+    for (const auto* values : {&left, &right, &control}) append(all, *values);
+    for (std::int32_t i = 0; i < 3 * n; ++i) query.samples.key.push_back(i);
+    query.samples.blocks = {Block::dense("expression", genes, all)};
+    for (const bool two : {false, true}) {
+      for (std::int32_t i = 0; i < n; ++i) {
+        query.context.push_back(0);
+        query.drug.push_back(0);
+        query.drug_b.push_back(two ? 1 : -1);
+        query.dose.push_back(-5);
+        query.time.push_back(24);
+        query.control.push_back(2 * n + i);
+        query.reference.push_back(i);
+        query.reference_context.push_back(0);
+        query.reference_b.push_back(two ? n + i : -1);
+        query.reference_b_context.push_back(two ? 0 : -1);
+      }
+    }
+    Settings settings;
+    const auto widths = golden.arg("encoder_widths").get<std::vector<std::int64_t>>();
+    settings.hidden = {widths.begin(), widths.end() - 1};
+    settings.latent = widths.back();
+    settings.blocks = golden.arg("residual_blocks").get<std::int64_t>();
+    Model model("xtransfercdr", kId, query, params(settings), CDRZOO_TASK_EXPRESSION);
+    model.load(state);
+    const auto found = model.predict(View(query), genes);
+    const auto half = found.begin() + static_cast<std::ptrdiff_t>(found.size() / 2);
+    CHECK(golden.compare("out/predict_eval", std::vector<float>(found.begin(), half)) == "");
+    CHECK(golden.compare("out/combination_eval", std::vector<float>(half, found.end())) == "");
+  }
+}
+
+namespace {
+
+/// The weights, without biases and norms, that a short fit leaves.
+std::map<std::string, std::vector<float>> weights_after(const Table& train, const Table& query, const Settings& s) {
+  Model model("xtransfercdr", kId, query, params(s), CDRZOO_TASK_EXPRESSION);
+  model.fit(View(train));
+  std::map<std::string, std::vector<float>> out;
+  for (const auto& [name, tensor] : model.save().tensors) {
+    if (tensor.array.rank != 2) continue;
+    std::vector<float> values(tensor.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+    out.emplace(name, std::move(values));
+  }
+  return out;
+}
+
+double largest_move(const std::map<std::string, std::vector<float>>& a,
+                    const std::map<std::string, std::vector<float>>& b) {
+  double largest = 0;
+  for (const auto& [name, values] : a) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      largest = std::max(largest, std::abs(static_cast<double>(values[i]) - static_cast<double>(b.at(name)[i])));
+  }
+  return largest;
+}
+
+}  // namespace
+
+TEST_CASE("weight decay is in the gradient that Adam takes, and moves weights alone where no loss does") {
+  World world(14);
+  const Table train = training(world, 4);
+  const Table query = unseen_contexts(world, 1);
+  Settings settings;
+  settings.reconstruction = settings.cross = settings.control = settings.agreement = settings.orthogonality = 0;
+  settings.epochs = 1;
+  settings.rate = 0.01;
+  settings.weight_decay = 0;
+  const auto start = weights_after(train, query, settings);  // nothing moves them
+  settings.weight_decay = 5e-4;
+  const auto decayed = weights_after(train, query, settings);
+  std::size_t n = 0;
+  for (const auto& [name, values] : start) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (std::abs(values[i]) < 0.02F) continue;  // Adam's first step is of its size and against the gradient's sign
+      const double towards = static_cast<double>(values[i]) - (values[i] > 0 ? 0.01 : -0.01);
+      CHECK_THAT(static_cast<double>(decayed.at(name)[i]), WithinAbs(towards, 2e-4));
+      ++n;
+    }
+  }
+  CHECK(n > 1000);
+}
+
+TEST_CASE("the step size falls by its factor after as many epochs as it was told") {
+  World world(15);
+  const Table train = training(world, 4);
+  const Table query = unseen_contexts(world, 1);
+  Settings settings;
+  settings.decay_epochs = 2;
+  settings.decay = 1e-6;
+  const auto after = [&](std::int64_t epochs) {
+    Settings s = settings;
+    s.epochs = epochs;
+    return weights_after(train, query, s);
+  };
+  const auto second = after(2), third = after(3);
+  CHECK(largest_move(after(1), second) > 1e-3);
+  CHECK(largest_move(second, third) < 1e-7);
+  settings.decay = 1;
+  CHECK(largest_move(after(2), after(3)) > 1e-3);
+}
+
+TEST_CASE("min_steps counts the steps that are made, and the variant reference keeps to the published schedule") {
+  World world(16, /*drugs=*/11);
+  const Table train = training(world, 3, {{0, 1}, {2, 3}});  // 33 pairs, 6 triples
+  const Table query = unseen_contexts(world, 1);
+  const auto said = [&](const Table& table, const Settings& settings) {
+    Model model("xtransfercdr", kId, query, params(settings), CDRZOO_TASK_EXPRESSION);
+    Call call;
+    model.fit(call, View(table));
+    return call.log.front();
+  };
+  Settings settings;
+  settings.epochs = 1;
+  settings.batch = 512;
+  settings.min_steps = 10;
+  // 33 pairs are one batch, since one left over joins it; 6 triples are another.
+  CHECK_THAT(said(train, settings), contains("39 items per epoch, 6 of them"));
+  CHECK_THAT(said(train, settings), contains("5 epochs in batches of 32"));
+  CHECK_THAT(said(training(world, 3), settings), contains("10 epochs in batches of 32"));
+  settings.variant = "reference";
+  CHECK_THAT(said(train, settings), contains("1 epochs in batches of 512"));
 }
 
 TEST_CASE("XTransferCDR embeds the states of samples") {
@@ -509,17 +724,32 @@ TEST_CASE("XTransferCDR stops when cancelled, and says what it cannot do") {
   }
 }
 
-TEST_CASE("profiles below 0 are warned of, since none can be predicted") {
+TEST_CASE("profiles below 0 are warned of once, wherever they are, since none can be predicted") {
   World world(10);
   Table table = training(world, 5);
-  table.target[7] = -1;
-  const View train(table);
+  const Table query = unseen_contexts(world, 1);
+  const bool in_control = GENERATE(false, true);
+  if (in_control) {
+    for (float& v : table.samples.blocks[0].f32) v = -v;
+  } else {
+    table.target[table.target.size() - 3] = -1;
+    table.target[5] = -1;
+  }
   Settings settings;
-  settings.epochs = 1;
-  Model model("xtransfercdr", kId, unseen_contexts(world, 1), params(settings), CDRZOO_TASK_EXPRESSION);
+  settings.epochs = 2;
+  settings.batch = 2;
+  Model model("xtransfercdr", kId, query, params(settings), CDRZOO_TASK_EXPRESSION);
   Call call;
-  model.fit(call, train);
+  model.fit(call, View(table));
   CHECK(std::count_if(call.log.begin(), call.log.end(), [](const std::string& line) {
           return line.find("predicts no values below 0") != std::string::npos;
         }) == 1);
+}
+
+TEST_CASE("XTransferCDR refuses profiles with missing values") {
+  World world(17);
+  Table table = training(world, 4);
+  table.mask.assign(table.target.size(), 1);
+  Model model("xtransfercdr", kId, unseen_contexts(world, 1), params({}), CDRZOO_TASK_EXPRESSION);
+  CHECK_THROWS_WITH(model.fit(View(table)), contains("knows no missing values"));
 }

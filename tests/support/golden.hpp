@@ -80,6 +80,11 @@ class Golden {
   /// The name of the file, without its ending.
   [[nodiscard]] std::string name() const { return std::filesystem::path(path_).stem().string(); }
   [[nodiscard]] bool has(const std::string& tensor) const { return archive_.find(tensor) != nullptr; }
+  /// How many tensors have names that begin so.
+  [[nodiscard]] int count(const std::string& beginning) const {
+    return static_cast<int>(std::count_if(archive_.tensors().begin(), archive_.tensors().end(),
+                                          [&](const auto& tensor) { return tensor.name.rfind(beginning, 0) == 0; }));
+  }
   [[nodiscard]] std::string text(const std::string& key) const { return archive_.text(key); }
   [[nodiscard]] const safetensors::Archive& archive() const { return archive_; }
   [[nodiscard]] const safetensors::Tensor& at(const std::string& name) const { return archive_.at(name); }

@@ -90,7 +90,13 @@ inline std::string compare_module(const Golden& golden, const std::string& group
     const std::string difference = compare(golden, name, ours, start);
     if (!difference.empty()) text += difference + "\n";
   }
-  return n == 0 ? golden.name() + " has no tensors of the group " + group + " for this module" : text;
+  if (n == 0) return golden.name() + " has no tensors of the group " + group + " for this module";
+  const int stored = golden.count(group + "/" + prefix);
+  if (n < stored && prefix.empty()) {
+    text += golden.name() + " has " + std::to_string(stored) + " tensors of the group " + group + ", and the module " +
+            std::to_string(n) + " of them\n";
+  }
+  return text;
 }
 
 }  // namespace cdrzoo::test
