@@ -366,6 +366,14 @@ TEST_CASE("what the mask calls missing does not count") {
   model.fit(train_view);
   const auto found = model.predict(query_view, kGenes);
   CHECK(std::all_of(found.begin(), found.end(), [](float x) { return std::isfinite(x); }));
+
+  // A profile has no value there, rather than 0: the mean is that of the other conditions.
+  Model mean("perturbation", "perturbation.train_mean", asked, {}, CDRZOO_TASK_EXPRESSION);
+  mean.fit(train_view);
+  double others = 0;
+  for (std::size_t row = 1; row < train.size(); ++row) others += static_cast<double>(table.target[row * kGenes]);
+  CHECK_THAT(static_cast<double>(mean.predict(query_view, kGenes)[0]),
+             WithinAbs(others / static_cast<double>(train.size() - 1), 1e-5));
 }
 
 TEST_CASE("the perturbation baselines say what they cannot do") {

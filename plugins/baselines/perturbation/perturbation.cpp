@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -115,8 +116,13 @@ void require_finite(const float* x, std::int64_t n, const std::uint8_t* observed
   }
 }
 
+void require_control(std::int32_t control, std::int64_t row) {
+  if (control < 0) throw sdk::Error(CDRZOO_E_DATA, "training row " + std::to_string(row) + " has no control");
+}
+
 /// Means over the rows of each condition, of the profiles or of their changes against \p controls. Reads the target
-/// once, in its order, and keeps one sum per condition: training may be larger than memory.
+/// once, in its order, and keeps one sum per condition: training may be larger than memory. A gene without a value in a
+/// condition has change 0, and no profile there (NaN).
 Matrix condition_means(sdk::Context& context, const sdk::View& train, const Training& training, std::int64_t n_genes,
                        const sdk::Matrix<const float>* controls) {
   const auto target = train.target_rows();
@@ -137,11 +143,12 @@ Matrix condition_means(sdk::Context& context, const sdk::View& train, const Trai
     const float* x = row.data();
     const std::uint8_t* observed = mask.empty() ? nullptr : mask.row(i).data();
     require_finite(x, n_genes, observed, "target", i);
+    if (controls != nullptr) require_control(control[i], i);
     const float* minus = controls == nullptr ? nullptr : controls->row(control[i]).data();
     if (minus != nullptr) require_finite(minus, n_genes, nullptr, "control", i);
     means.add(training.condition[at(i)], x, minus, observed);
   }
-  return means.take();
+  return means.take(controls == nullptr ? std::numeric_limits<double>::quiet_NaN() : 0.0);
 }
 
 /// The mean control of each training context, every control once.
@@ -154,6 +161,7 @@ Controls context_controls(const sdk::Context& call, const sdk::View& train,
   std::set<std::pair<std::int32_t, std::int32_t>> met;
   std::vector<std::pair<int, std::int32_t>> rows;  // context, control: in the order of the rows
   for (std::int64_t i = 0; i < train.n_obs(); ++i) {
+    require_control(control[i], i);
     if (!met.emplace(context[i], control[i]).second) continue;
     const auto [found, is_new] = number.emplace(context[i], static_cast<int>(out.context.size()));
     if (is_new) out.context.push_back(context[i]);

@@ -74,11 +74,11 @@ void GroupMeans::add(int group, const float* x, const float* minus, const std::u
   }
 }
 
-Matrix GroupMeans::take() {
+Matrix GroupMeans::take(double none) {
   for (int i = 0; i < sum_.rows; ++i) {
     for (int j = 0; j < sum_.cols; ++j) {
       const double n = static_cast<double>(rows_[at_index(i)]) - (missing_.rows == 0 ? 0.0 : missing_.at(i, j));
-      sum_.at(i, j) = n > 0 ? sum_.at(i, j) / n : 0.0;
+      sum_.at(i, j) = n > 0 ? sum_.at(i, j) / n : none;
     }
   }
   return std::move(sum_);
@@ -87,10 +87,15 @@ Matrix GroupMeans::take() {
 std::vector<double> mean_of(const Matrix& m, const std::vector<int>& rows) {
   if (rows.empty()) throw std::logic_error("mean_of: no rows");
   std::vector<double> mean(at_index(m.cols), 0.0);
+  std::vector<double> count(mean.size(), 0.0);
   for (const int i : rows) {
-    for (int j = 0; j < m.cols; ++j) mean[at_index(j)] += m.at(i, j);
+    for (int j = 0; j < m.cols; ++j) {
+      if (std::isnan(m.at(i, j))) continue;
+      mean[at_index(j)] += m.at(i, j);
+      count[at_index(j)] += 1;
+    }
   }
-  for (double& x : mean) x /= static_cast<double>(rows.size());
+  for (std::size_t j = 0; j < mean.size(); ++j) mean[j] /= count[j];
   return mean;
 }
 

@@ -54,8 +54,8 @@ class GroupMeans {
   GroupMeans(int groups, int width) : sum_(groups, width), rows_(static_cast<std::size_t>(groups), 0) {}
   /// Adds x - minus, or x where \p minus is null. \p observed [width]: 0 where a value is missing; null = none is.
   void add(int group, const float* x, const float* minus = nullptr, const std::uint8_t* observed = nullptr);
-  /// [groups, width]; 0 for a column of which a group has no value.
-  [[nodiscard]] Matrix take();
+  /// [groups, width]; \p none for a column of which a group has no value.
+  [[nodiscard]] Matrix take(double none = 0.0);
 
  private:
   Matrix sum_;
@@ -63,7 +63,7 @@ class GroupMeans {
   std::vector<std::int64_t> rows_;
 };
 
-/// The mean of some rows of m. At least one row.
+/// The mean of some rows of m, NaN left out; NaN where there is nothing else. At least one row.
 [[nodiscard]] std::vector<double> mean_of(const Matrix& m, const std::vector<int>& rows);
 
 /// Which contexts count when there is a choice.
