@@ -132,6 +132,7 @@ std::string content_hash(const Dataset& d) {
   items.column("/perturbations/context", "int32", p.context);
   items.column("/perturbations/condition", "int32", p.condition);
   items.column("/perturbations/replicates", "int32", p.replicates);
+  if (!p.control_context.empty()) items.column("/perturbations/control_context", "int32", p.control_context);
   items.numbers("/perturbations/deg", "int32", {p.deg.rows, p.deg.cols}, p.deg.data, size(p.deg));
   items.text("/perturbations/deg_rule", {p.deg_rule});
   return items.hex();

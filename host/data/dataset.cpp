@@ -16,6 +16,7 @@
 #include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 
@@ -150,7 +151,7 @@ std::vector<std::int32_t> number_conditions(const ConditionColumns& c) {
 class DatasetReader {
  public:
   DatasetReader(const std::filesystem::path& path, Hdf5Access access)
-      : file_(path, access), storage_(std::make_shared<Storage>()) {
+      : file_(path, access), of_others_(access == Hdf5Access::any), storage_(std::make_shared<Storage>()) {
     storage_->file = file_.storage();
     out_.path = path;
   }
@@ -360,6 +361,7 @@ class DatasetReader {
     Dataset::Perturbations p;
     p.profile = read_profile();
     const std::int64_t n = p.profile.rows;
+    if (n > std::numeric_limits<std::int32_t>::max()) wrong("/perturbations", "has more than 2^31 - 1 rows");
     const std::size_t samples = out_.samples.id.size();
     const std::size_t drugs = out_.drugs.id.size();
     p.control = indices("/perturbations/control", n, 0, samples);
@@ -377,6 +379,8 @@ class DatasetReader {
         wrong("/perturbations/drug_b", "row " + std::to_string(i) + " repeats the first drug");
     }
     read_conditions(p);
+    if (file_.has("/perturbations/condition")) check_order(p);
+    read_controls(p);
     read_deg(p);
     out_.perturbations = std::move(p);
   }
@@ -386,7 +390,11 @@ class DatasetReader {
     const char* const object = "/perturbations/profile";
     if (!file_.is_group(object)) return file_.matrix<float>(object, -1, count(out_.genes));
     const auto rows = static_cast<std::int64_t>(file_.array<std::int32_t>("/perturbations/control").size());
-    return read_sparse_rows(file_, object, rows, count(out_.genes), space_of(out_.genes));
+    RowMatrix profile = read_sparse_rows(file_, object, rows, count(out_.genes), space_of(out_.genes));
+    const auto& values = profile.sparse().value;
+    if (of_others_ && any_nan(values.begin(), values.size()))
+      wrong(object, "has missing values; such profiles are stored dense");
+    return profile;
   }
 
   /// Which rows are replicates of one condition; files from before that was written are taken as they are.
@@ -433,6 +441,88 @@ class DatasetReader {
     p.conditions = last(condition);
   }
 
+  /// Rows are numbered by their place, so that it must not depend on who wrote the file.
+  void check_order(const Dataset::Perturbations& p) const {
+    const auto domain_rank = ranks(out_.domains.name);
+    const auto context_rank = ranks(p.contexts);
+    const auto drug_rank = ranks(out_.drugs.id);
+    const auto sample_rank = ranks(out_.samples.id);
+    const auto at = [](const std::vector<std::int32_t>& rank, std::int32_t i) {
+      return i < 0 ? -1 : rank[static_cast<std::size_t>(i)];
+    };
+    const auto number = [](float x) { return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x; };
+    const auto key = [&](std::size_t i) {
+      const auto control = static_cast<std::size_t>(p.control[i]);
+      return std::make_tuple(at(domain_rank, out_.samples.domain[control]), at(context_rank, p.context[i]),
+                             at(drug_rank, p.drug[i]), at(drug_rank, p.drug_b[i]), number(p.dose_log10_molar[i]),
+                             number(p.time_h[i]), sample_rank[control]);
+    };
+    for (std::size_t i = 0; i < p.control.size(); ++i) {
+      if (p.drug_b[i] >= 0 && at(drug_rank, p.drug_b[i]) < at(drug_rank, p.drug[i])) {
+        wrong("/perturbations/drug_b", "row " + std::to_string(i) +
+                                           " sorts before the first drug; of two drugs the one whose id sorts first is "
+                                           "'drug'");
+      }
+      if (i > 0 && key(i) < key(i - 1)) {
+        wrong("/perturbations", "row " + std::to_string(i) +
+                                    " breaks the canonical order (domain name, context, drug id, second drug id, dose, "
+                                    "time, control id)");
+      }
+    }
+  }
+
+  void read_controls(Dataset::Perturbations& p) {
+    const char* const object = "/perturbations/control_context";
+    p.controls.resize(p.contexts.size());
+    if (file_.has(object)) {
+      p.control_context = indices(object, count(out_.samples.id), -1, p.contexts.size());
+      for (std::size_t i = 0; i < p.control_context.size(); ++i) {
+        if (p.control_context[i] >= 0)
+          p.controls[static_cast<std::size_t>(p.control_context[i])].push_back(static_cast<std::int32_t>(i));
+      }
+      for (std::size_t i = 0; i < p.control.size(); ++i) {
+        const auto control = static_cast<std::size_t>(p.control[i]);
+        if (p.control_context[control] != p.context[i]) {
+          wrong("/perturbations/control", "row " + std::to_string(i) + " is sample '" + out_.samples.id[control] +
+                                              "', which is no control of its context '" +
+                                              p.contexts[static_cast<std::size_t>(p.context[i])] + "'");
+        }
+      }
+      const std::set<std::int32_t> used(p.control.begin(), p.control.end());
+      const auto more = [&](std::size_t i) {
+        return p.control_context[i] >= 0 && used.count(static_cast<std::int32_t>(i)) == 0;
+      };
+      bool any = false;
+      for (std::size_t i = 0; i < p.control_context.size(); ++i) any = any || more(i);
+      if (!any) p.control_context = {};  // as our writer has it
+    } else {
+      for (std::size_t i = 0; i < p.control.size(); ++i)
+        p.controls[static_cast<std::size_t>(p.context[i])].push_back(p.control[i]);
+      for (auto& samples : p.controls) {
+        std::sort(samples.begin(), samples.end());
+        samples.erase(std::unique(samples.begin(), samples.end()), samples.end());
+      }
+    }
+    for (std::size_t c = 0; c < p.contexts.size(); ++c) {
+      const auto& samples = p.controls[c];
+      p.context_group.push_back(samples.empty() ? p.contexts[c]
+                                                : out_.samples.group[static_cast<std::size_t>(samples.front())]);
+      for (const auto sample : samples) {
+        const auto i = static_cast<std::size_t>(sample);
+        const auto first = static_cast<std::size_t>(samples.front());
+        const auto refuse = [&](const char* what, const std::string& a, const std::string& b) {
+          wrong("/perturbations/context", "'" + p.contexts[c] + "' has controls of the " + what + " '" + a + "' and '" +
+                                              b + "'; a context has controls of one");
+        };
+        if (out_.samples.group[i] != p.context_group[c]) refuse("groups", p.context_group[c], out_.samples.group[i]);
+        if (out_.samples.domain[i] != out_.samples.domain[first]) {
+          refuse("domains", out_.domains.name[static_cast<std::size_t>(out_.samples.domain[first])],
+                 out_.domains.name[static_cast<std::size_t>(out_.samples.domain[i])]);
+        }
+      }
+    }
+  }
+
   void read_deg(Dataset::Perturbations& p) {
     if (!file_.has("/perturbations/deg")) return;
     const char* const object = "/perturbations/deg";
@@ -461,6 +551,7 @@ class DatasetReader {
   }
 
   Hdf5File file_;
+  bool of_others_;  ///< written by another program, which may not have kept its own marks
   std::shared_ptr<Storage> storage_;
   Dataset out_;
 };

@@ -37,7 +37,8 @@ struct FeatureBlock {
 
 /// A cdrzoo data set, opened read-only: text columns are in memory, matrices are mapped from the file.
 /// The schema of the file is share/doc/data_format.md. All indices are validated at open; records are in canonical
-/// order: (study = name of the sample's domain, sample id, drug id, replicate), compared bytewise.
+/// order: (study = name of the sample's domain, sample id, drug id, replicate), compared bytewise; perturbation rows in
+/// theirs.
 class Dataset {
  public:
   /// \throws DataError, IoError with one sentence.
@@ -74,7 +75,7 @@ class Dataset {
     [[nodiscard]] std::int64_t size() const { return static_cast<std::int64_t>(sample.size()); }
   };
   /// Perturbation profiles: treated expression of a context (cell line, patient, ...) with its control. Rows of one
-  /// context, perturbation, dose and time are replicates of one condition; files of our writer keep them together.
+  /// context, perturbation, dose and time are replicates of one condition, and follow each other.
   struct Perturbations {
     RowMatrix profile;                ///< [n, genes], treated
     ArrayView<std::int32_t> control;  ///< index into samples: the untreated profile is its expression row
@@ -87,6 +88,11 @@ class Dataset {
     ArrayView<std::int32_t> replicates;  ///< wells or cells whose mean the row is, at least 1
     std::vector<std::string> contexts;   ///< names
     std::int64_t conditions = 0;
+    /// [samples] the context whose untreated expression a sample is, -1 = of none; empty: only what rows point at are
+    /// controls.
+    ArrayView<std::int32_t> control_context;
+    std::vector<std::vector<std::int32_t>> controls;  ///< of each context all its controls: samples, ascending
+    std::vector<std::string> context_group;  ///< of each context the group of its controls: its identity for splitting
     /// Gene columns of each condition, most different from the control first, -1 after the last: [conditions, k], k = 0
     /// if the file has none. Derived from the truth: never for a plugin.
     MatrixView<std::int32_t> deg;

@@ -217,7 +217,6 @@ Json describe_perturbations(const Dataset& d) {
   struct Context {
     std::int32_t domain = 0;
     std::int64_t profiles = 0;
-    std::set<std::int32_t> controls;
     std::set<Pair> perturbations;
     std::int64_t conditions = 0;
     std::int64_t doubles = 0;
@@ -237,7 +236,6 @@ Json describe_perturbations(const Dataset& d) {
     auto& context = contexts[at(p.context[i])];
     context.domain = d.samples.domain[at(p.control[i])];
     ++context.profiles;
-    context.controls.insert(p.control[i]);
     context.perturbations.insert(drugs);
   }
   std::vector<double> replicates;
@@ -274,7 +272,9 @@ Json describe_perturbations(const Dataset& d) {
   Json j;
   j["profiles"] = rows;
   j["storage"] = describe_storage(p.profile);
-  j["controls"] = std::set<std::int32_t>(p.control.begin(), p.control.end()).size();
+  std::set<std::int32_t> controls;
+  for (const auto& samples : p.controls) controls.insert(samples.begin(), samples.end());
+  j["controls"] = controls.size();
   j["conditions"] = conditions.size();
   j["double_conditions"] = double_conditions;
   j["single_perturbations"] = std::count_if(seen.begin(), seen.end(), [](const auto& s) { return s.first.second < 0; });
@@ -286,7 +286,7 @@ Json describe_perturbations(const Dataset& d) {
     if (context.profiles == 0) continue;
     j["contexts"].push_back({{"name", p.contexts[c]},
                              {"domain", d.domains.name[at(context.domain)]},
-                             {"controls", context.controls.size()},
+                             {"controls", p.controls[c].size()},
                              {"profiles", context.profiles},
                              {"perturbations", context.perturbations.size()},
                              {"conditions", context.conditions},
@@ -476,34 +476,18 @@ void check_expression(const Dataset& d, Findings& findings) {
   }
 }
 
-/// What the reader does not refuse: contexts in two domains, replicates that stand apart, lists of genes without value.
+/// What the reader does not refuse: contexts without a profile, lists of genes without value.
 void check_perturbations(const Dataset& d, Findings& findings) {
   const auto& p = *d.perturbations;
-  std::vector<std::int32_t> domain(p.contexts.size(), -1);
-  std::vector<bool> refused(p.contexts.size(), false);
+  std::vector<bool> used(p.contexts.size(), false);
   std::vector<std::int64_t> first_row(static_cast<std::size_t>(p.conditions), -1);
-  std::int64_t apart = 0;
   for (std::size_t i = 0; i < p.control.size(); ++i) {
-    const std::size_t context = at(p.context[i]);
-    const std::int32_t mine = d.samples.domain[at(p.control[i])];
-    if (domain[context] < 0) domain[context] = mine;
-    if (domain[context] != mine && !refused[context]) {
-      refused[context] = true;
-      findings.errors.push_back("context " + p.contexts[context] + " has controls of the domains " +
-                                d.domains.name[at(domain[context])] + " and " + d.domains.name[at(mine)]);
-    }
+    used[at(p.context[i])] = true;
     auto& first = first_row[at(p.condition[i])];
-    if (first < 0) {
-      first = static_cast<std::int64_t>(i);
-    } else if (p.condition[i - 1] != p.condition[i]) {
-      ++apart;
-    }
+    if (first < 0) first = static_cast<std::int64_t>(i);
   }
-  if (apart > 0) {
-    findings.notes.push_back(std::to_string(apart) + " perturbation rows stand apart from the rest of their condition");
-  }
-  for (std::size_t k = 0; k < domain.size(); ++k) {
-    if (domain[k] < 0) findings.notes.push_back("context " + p.contexts[k] + " has no perturbation");
+  for (std::size_t k = 0; k < used.size(); ++k) {
+    if (!used[k]) findings.notes.push_back("context " + p.contexts[k] + " has no perturbation");
   }
   for (std::int64_t c = 0; c < p.deg.rows; ++c) {
     const std::int64_t row = first_row[static_cast<std::size_t>(c)];

@@ -148,6 +148,19 @@ std::vector<std::size_t> canonical_rows(const DatasetContent& content, const std
   return rows;
 }
 
+/// The column control_context; empty where rows point at all controls. \param number  new numbers of contexts
+std::vector<std::int32_t> control_contexts(const DatasetContent& content, const PerturbationColumns& columns,
+                                           const std::vector<std::int32_t>& number) {
+  std::vector<std::int32_t> pointed_at(content.sample_id.size(), -1);
+  for (std::size_t i = 0; i < columns.control.size(); ++i) pointed_at.at(at(columns.control[i])) = columns.context[i];
+  auto all = pointed_at;
+  for (std::size_t i = 0; i < content.control_context.size(); ++i) {
+    const auto context = content.control_context[i];
+    if (context >= 0 && all.at(i) < 0) all[i] = number.at(at(context));
+  }
+  return all == pointed_at ? std::vector<std::int32_t>{} : all;
+}
+
 void write_perturbations(Hdf5Writer& writer, const DatasetContent& content) {
   if (content.perturbations.empty()) return;
   const std::vector<std::string>& contexts =
@@ -181,6 +194,8 @@ void write_perturbations(Hdf5Writer& writer, const DatasetContent& content) {
   }
   writer.strings("/perturbations/context_name", names);
   writer.write("/perturbations/context", columns.context);
+  if (const auto all = control_contexts(content, columns, number); !all.empty())
+    writer.write("/perturbations/control_context", all);
   writer.write("/perturbations/condition", condition);
   writer.write("/perturbations/control", columns.control);
   writer.write("/perturbations/drug", columns.drug);
@@ -337,6 +352,7 @@ DatasetContent content_of(const Dataset& dataset) {
           {p.control[i], p.drug[i], p.drug_b[i], p.dose_log10_molar[i], p.time_h[i], p.context[i], p.replicates[i]});
     }
     c.perturbation_contexts = p.contexts;
+    c.control_context = {p.control_context.begin(), p.control_context.end()};
     c.deg.assign(p.deg.data, p.deg.data + p.deg.rows * p.deg.cols);
     c.deg_genes = p.deg.cols;
     c.deg_rule = p.deg_rule;
@@ -361,16 +377,20 @@ void write_dataset(const DatasetContent& content, const std::filesystem::path& p
     std::filesystem::path path;
     ~Draft() { ::unlink(path.c_str()); }
   } draft{path.string() + ".draft-" + std::to_string(::getpid())};
-  try {
-    write_content(content, draft.path);
-  } catch (const IoError& e) {
-    // The user knows the target, not the draft.
-    std::string words = e.what();
+  // The user knows the target, not the draft.
+  const auto renamed = [&](std::string words) {
     const auto found = words.find(draft.path.string());
     if (found != std::string::npos) words.replace(found, draft.path.string().size(), path.string());
-    throw IoError(words);
+    return words;
+  };
+  try {
+    write_content(content, draft.path);
+    static_cast<void>(Dataset::open(draft.path));
+  } catch (const IoError& e) {
+    throw IoError(renamed(e.what()));
+  } catch (const DataError& e) {
+    throw DataError(renamed(e.what()));
   }
-  static_cast<void>(Dataset::open(draft.path));
   if (::rename(draft.path.c_str(), path.c_str()) != 0) {
     throw IoError("cannot write " + path.string() + ": " + std::strerror(errno));
   }

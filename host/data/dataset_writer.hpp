@@ -59,6 +59,9 @@ struct DatasetContent {
   std::vector<float> perturbation_profile;         ///< [perturbations, genes]; empty with `sparse_profile`
   std::optional<SparseRows> sparse_profile;        ///< the same as sparse rows, without missing values
   std::vector<std::string> perturbation_contexts;  ///< empty: one context per control, named as that sample
+  /// [samples] or fewer, the rest being -1: index into perturbation_contexts of the context whose untreated expression
+  /// the sample is, -1 = of none, or as rows say.
+  std::vector<std::int32_t> control_context;
   /// [conditions, deg_genes], -1 after the last gene; conditions are numbered in order of their first row in
   /// `perturbations`. Empty if there are no lists.
   std::vector<std::int32_t> deg;

@@ -89,7 +89,7 @@ std::vector<FittedStep> fitted_steps_from_json(const nlohmann::json& json) {
       steps.push_back(std::move(step));
     }
   } catch (const nlohmann::json::exception& e) {
-    throw DataError(std::string("a fitted step cannot be read: ") + e.what());
+    throw DataError(std::string("a fitted step cannot be read: ") + words_of(e));
   }
   return steps;
 }

@@ -81,6 +81,17 @@ void write_perturbations(const Dataset& dataset, const fs::path& file) {
   out.close();
 }
 
+void write_controls(const Dataset& dataset, const fs::path& file) {
+  const auto& p = *dataset.perturbations;
+  RowFile out(file);
+  out.fields({"sample", "context"}).end_row();
+  for (std::size_t i = 0; i < p.control_context.size(); ++i) {
+    if (p.control_context[i] < 0) continue;
+    out.field(dataset.samples.id[i]).field(p.contexts[static_cast<std::size_t>(p.control_context[i])]).end_row();
+  }
+  out.close();
+}
+
 void write_gene_lists(const Dataset& dataset, const fs::path& file) {
   const auto& deg = dataset.perturbations->deg;
   RowFile out(file);
@@ -155,6 +166,7 @@ void write_tables(const Dataset& dataset, const fs::path& folder, Sentences& sai
   }
   if (dataset.perturbations) {
     write_perturbations(dataset, folder / "perturbations.csv");
+    if (!dataset.perturbations->control_context.empty()) write_controls(dataset, folder / "perturbation_controls.csv");
     if (dataset.perturbations->deg.cols > 0) write_gene_lists(dataset, folder / "perturbation_genes.csv");
   }
 }

@@ -140,6 +140,7 @@ std::string recipe_of(const Dataset& dataset, const RecipeFiles& files) {
     line("profiles", "{ file = " + quoted(files.profiles) +
                          (files.profile_id.empty() ? "" : ", id = " + quoted(files.profile_id)) +
                          (p.profile.is_sparse() ? ", storage = \"sparse\"" : "") + " }");
+    if (!p.control_context.empty()) line("controls", "{ file = \"perturbation_controls.csv\" }");
     if (p.deg.cols > 0) {
       line("genes", "{ file = \"perturbation_genes.csv\", length = " + std::to_string(p.deg.cols) +
                         ", rule = " + quoted(p.deg_rule) + " }");
@@ -248,7 +249,7 @@ std::string first_difference(const Dataset& a, const Dataset& b) {
     if (!same_array(p.control, q.control) || !same_array(p.drug, q.drug) || !same_array(p.drug_b, q.drug_b) ||
         !same_array(p.dose_log10_molar, q.dose_log10_molar) || !same_array(p.time_h, q.time_h) ||
         !same_array(p.context, q.context) || p.contexts != q.contexts || !same_array(p.condition, q.condition) ||
-        !same_array(p.replicates, q.replicates))
+        !same_array(p.replicates, q.replicates) || !same_array(p.control_context, q.control_context))
       return "the perturbations" + sizes(p.control.size(), q.control.size());
     if (!same_matrix(p.profile, q.profile)) return "the perturbation profiles";
     if (!same_matrix(p.deg, q.deg) || p.deg_rule != q.deg_rule) return "the genes of the conditions";

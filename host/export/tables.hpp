@@ -10,8 +10,8 @@
 
 namespace cdrzoo {
 
-/// Everything but the matrices, as CSV: samples, genes, drugs, response, perturbations and perturbation_genes, those
-/// that the data set has.
+/// Everything but the matrices, as CSV: samples, genes, drugs, response, perturbations, perturbation_controls and
+/// perturbation_genes, those that the data set has.
 void write_tables(const Dataset& dataset, const std::filesystem::path& folder, Sentences& said);
 
 /// One CSV matrix, samples x genes; \p id is the header of the first column.

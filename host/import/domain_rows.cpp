@@ -45,6 +45,7 @@ void DomainRows::read_sample_table(SourceFiles& files) {
                                                                           matrix_->sample_annotations()),
                                             domain_->samples.where, domain_->samples.unless)
                             : files.open(domain_->samples);
+  if (!from_matrix) table_.file = table.table().path().string();
   std::vector<std::size_t> positions;
   for (const auto& name : columns_asked_for(*domain_)) {
     positions.push_back(table.table().column(name));
@@ -387,6 +388,7 @@ void DomainRows::read_perturbations(const PerturbationRule& rule, std::int32_t i
   if (domain_->has_samples) {
     const auto rows = rows_of_samples();
     for (const auto row : rows) own.counts.push_back(row >= 0);
+    own.annotations_file = table_.file;
     joined.names = table_.columns.names;
     for (const auto& column : table_.columns.values) {
       auto& texts = joined.values.emplace_back();

@@ -50,6 +50,7 @@ class DomainRows {
   /// The table of samples: the columns that somebody asks for, filtered.
   struct SampleTable {
     TextColumns columns;
+    std::string file;
     std::vector<std::int64_t> row_of_matrix;  ///< from = "expression" only: the sample of each row
     [[nodiscard]] const std::string& text(const std::string& column, std::int64_t row) const;
   };

@@ -117,8 +117,9 @@ class Importer {
       known += (i == 0 ? "" : ", ") + annotations_.names[i];
     }
     if (annotations_.names.size() > kShown) known += ", ...";
-    throw UsageError("domain " + name() + ": the samples of " + source_.path().string() + " have no column '" + wanted +
-                     "' (" + word + "); they have: " + known);
+    throw UsageError("domain " + name() + ": the samples of " +
+                     (rule_.annotations_file.empty() ? source_.path().string() : rule_.annotations_file) +
+                     " have no column '" + wanted + "' (" + word + "); they have: " + known);
   }
   [[nodiscard]] const std::vector<std::string>* optional_column(const char* word, const std::string& wanted) const {
     return wanted.empty() ? nullptr : &column(word, wanted);
@@ -147,7 +148,10 @@ class Importer {
   }
 
   [[noreturn]] void wrong(std::int64_t sample, const std::string& column, const std::string& what) const {
-    throw DataError(source_.place_of_sample(sample) + ": column '" + column + "': " + what);
+    throw DataError((rule_.annotations_file.empty()
+                         ? source_.place_of_sample(sample)
+                         : rule_.annotations_file + ", sample " + excerpt(source_.samples()[at(sample)])) +
+                    ": column '" + column + "': " + what);
   }
 
   /// The number in a field; NaN where it is not known.
@@ -163,13 +167,20 @@ class Importer {
 
   /// Text of the columns that make a context, joined by "/"; empty if one of them is not known.
   [[nodiscard]] std::string context_of(const std::vector<const std::vector<std::string>*>& columns,
-                                       std::int64_t sample) const {
+                                       std::int64_t sample) {
     if (columns.empty()) return name();
     std::string out;
+    std::vector<std::string> parts;
     for (const auto* values : columns) {
       const std::string& text = (*values)[at(sample)];
       if (is_unknown(text)) return "";
       out += (out.empty() ? "" : "/") + text;
+      parts.push_back(text);
+    }
+    const auto& known = parts_of_context_.emplace(out, parts).first->second;
+    if (known != parts) {
+      throw DataError("domain " + name() + ": two contexts have the name " + excerpt(out) +
+                      ", because their columns hold a \"/\" in different places; use other columns or values");
     }
     return out;
   }
@@ -318,7 +329,11 @@ class Importer {
       throw DataError(
           "domain " + name() + ": no sample of " + source_.path().string() +
           " is left that is treated and has a control" +
-          (without_control_.empty() ? "" : " (contexts without a control: " + listed(without_control_) + ")"));
+          (without_control_.empty() ? "" : " (contexts without a control: " + listed(without_control_) + ")") +
+          (thin_conditions_ == 0
+               ? ""
+               : "; " + count_of(thin_conditions_, "condition has", "conditions have") +
+                     " fewer than min_replicates = " + std::to_string(rule_.min_replicates) + " samples"));
     }
   }
 
@@ -417,6 +432,11 @@ class Importer {
     for (const auto& context : context_name_) {
       out_.perturbation_contexts.push_back(known.count(context) == 0 ? context : name() + ":" + context);
     }
+    out_.control_context.resize(out_.sample_id.size(), -1);
+    for (std::size_t k = 0; k < controls.size(); ++k) {
+      for (const auto sample : controls[k])
+        out_.control_context[at(sample)] = static_cast<std::int32_t>(first_context + k);
+    }
     const auto row_of = [&](const Condition& c, std::int32_t control, std::int64_t replicates) {
       DatasetContent::Perturbation row;
       row.control = control;
@@ -436,22 +456,36 @@ class Importer {
         out_.perturbations.push_back(row_of(condition_[c], controls[context][0], count_[c]));
       }
     } else {
-      // Condition by condition, so that conditions are met in the order of condition_.
+      // Condition by condition, so that conditions are met in the order of condition_. By name, so that the order of
+      // the file does not matter to what is drawn, and without repetition: the mean of the drawn controls is then
+      // nearer to that of all, which scores take the change against.
       std::vector<std::vector<std::size_t>> members(condition_.size());
-      for (std::size_t i = 0; i < place_.size(); ++i) {
+      for (const std::size_t i : by_name()) {
         if (place_[i] != kDropped && place_[i] >= 0) members[at(place_[i])].push_back(i);
       }
       for (std::size_t c = 0; c < condition_.size(); ++c) {
         const auto& choice = controls[at(context_index_.at(condition_[c].context))];
-        for (const std::size_t i : members[c]) {
-          const std::uint64_t draw = derive_seed(rule_.seed, "control/" + source_.samples()[i]);
-          row_of_[i] = static_cast<std::int64_t>(out_.perturbations.size());
-          out_.perturbations.push_back(row_of(condition_[c], choice[draw % choice.size()], 1));
+        const auto order =
+            random_permutation(choice.size(), derive_seed(rule_.seed, "control/" + key_of(condition_[c])));
+        for (std::size_t k = 0; k < members[c].size(); ++k) {
+          row_of_[members[c][k]] = static_cast<std::int64_t>(out_.perturbations.size());
+          out_.perturbations.push_back(row_of(condition_[c], choice[at(order[k % order.size()])], 1));
         }
       }
     }
   }
 
+  /// A condition as text, for a seed.
+  static std::string key_of(const Condition& c) {
+    const auto number = [](float x) {
+      char text[32] = "";  // of an unknown one
+      if (!std::isnan(x)) std::snprintf(text, sizeof text, "%.9g", static_cast<double>(x));
+      return std::string(text);
+    };
+    return c.context + "/" + c.drug + "/" + c.drug_b + "/" + number(c.dose_log10_molar) + "/" + number(c.time_h);
+  }
+
+  /// Numbers of the samples in the order of their names.
   [[nodiscard]] std::vector<std::size_t> by_name() const {
     std::vector<std::size_t> order(place_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -769,7 +803,8 @@ class Importer {
   std::vector<std::int64_t> place_;        ///< per sample of the source
   std::vector<std::string> context_name_;  ///< contexts with a control, by name
   std::map<std::string, std::int64_t> context_index_;
-  std::vector<std::int64_t> context_count_;  ///< control samples
+  std::map<std::string, std::vector<std::string>> parts_of_context_;  ///< by name
+  std::vector<std::int64_t> context_count_;                           ///< control samples
   std::vector<Condition> condition_;
   std::vector<std::int64_t> count_;               ///< treated samples per condition
   std::map<std::string, std::string> drug_name_;  ///< by id

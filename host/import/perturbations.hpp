@@ -17,7 +17,8 @@ namespace cdrzoo {
 /// How the samples of a matrix (cells, wells) become controls and perturbation profiles: [domain.perturbation] of a
 /// recipe. share/doc/perturbation_data.md explains every word. "Column" means a column of the sample annotations.
 struct PerturbationRule {
-  std::vector<bool> counts;  ///< which samples of the source count; empty = all
+  std::vector<bool> counts;      ///< which samples of the source count; empty = all
+  std::string annotations_file;  ///< of what the annotations are, for messages; empty = the source's own
 
   std::vector<std::string> context;   ///< columns that make a context: cell line, patient, batch, ...
   std::string perturbation;           ///< column: what was applied
@@ -49,7 +50,7 @@ struct PerturbationRule {
   ProfileStorage storage = ProfileStorage::automatic;  ///< level condition is dense, whatever automatic would say
 
   enum class DegRule { mean_difference, welch_t } deg_rule = DegRule::mean_difference;
-  std::int64_t deg_genes = 50;      ///< length of the lists; 0 = no lists
+  std::int64_t deg_genes = 100;     ///< length of the lists; 0 = no lists
   std::int64_t min_replicates = 1;  ///< conditions with fewer samples are dropped
 };
 

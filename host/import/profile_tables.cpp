@@ -46,8 +46,10 @@ class Reader {
 
   void read() {
     read_rows();
+    if (rule_.controls) read_controls();
+    const Index conditions = number_conditions_of_table();
     read_matrix();
-    if (rule_.genes) read_gene_lists();
+    if (rule_.genes) read_gene_lists(conditions);
   }
 
  private:
@@ -56,7 +58,6 @@ class Reader {
     Table& table = source.table();
     const Index samples = index_of(out_.sample_id);
     const Index drugs = index_of(out_.drug_id);
-    Index contexts;
     const std::size_t profile = table.column("profile");
     const std::size_t control = table.column("control");
     const std::size_t context = table.column("context");
@@ -76,13 +77,28 @@ class Reader {
       row.dose_log10_molar = number_or_nan(table, dose);
       row.time_h = number_or_nan(table, time);
       row.replicates = whole(table, replicates, 1);
-      row.context = contexts.emplace(source.id(context), static_cast<std::int32_t>(contexts.size())).first->second;
+      row.context = contexts_.emplace(source.id(context), static_cast<std::int32_t>(contexts_.size())).first->second;
       if (row.context == static_cast<std::int32_t>(out_.perturbation_contexts.size()))
         out_.perturbation_contexts.push_back(table.field(context));
       out_.perturbations.push_back(row);
       condition_names_.push_back(source.id(condition));
     }
     if (out_.perturbations.empty()) throw DataError(table.path().string() + " has no row of a profile");
+  }
+
+  void read_controls() {
+    FilteredTable source = files_.open(*rule_.controls);
+    Table& table = source.table();
+    const Index samples = index_of(out_.sample_id);
+    const std::size_t sample = table.column("sample");
+    const std::size_t context = table.column("context");
+    out_.control_context.assign(out_.sample_id.size(), -1);
+    while (source.next()) {
+      auto& known =
+          out_.control_context[static_cast<std::size_t>(find(source, sample, samples, "sample of the data set"))];
+      if (known >= 0) table.wrong(sample, excerpt(table.field(sample)) + " is there twice");
+      known = find(source, context, contexts_, "context of the profiles");
+    }
   }
 
   void read_matrix() {
@@ -99,6 +115,8 @@ class Reader {
         const auto found = wanted.find(names[i]);
         if (found == wanted.end()) continue;
         out[i] = found->second;
+        if (there[static_cast<std::size_t>(found->second)])
+          throw DataError(matrix->path().string() + " has the " + kind + " " + excerpt(names[i]) + " twice");
         there[static_cast<std::size_t>(found->second)] = true;
       }
       for (const auto& [name, index] : wanted) {
@@ -171,8 +189,7 @@ class Reader {
     return out;
   }
 
-  void read_gene_lists() {
-    const Index conditions = number_conditions_of_table();
+  void read_gene_lists(const Index& conditions) {
     const auto width = static_cast<std::size_t>(rule_.gene_count);
     out_.deg_genes = rule_.gene_count;
     out_.deg_rule = rule_.gene_rule;
@@ -194,7 +211,8 @@ class Reader {
   const Recipe::Profiles& rule_;
   SourceFiles& files_;
   DatasetContent& out_;
-  Index row_of_;  // of each profile's name
+  Index row_of_;    // of each profile's name
+  Index contexts_;  // of each context's name
   std::vector<std::string> condition_names_;
 };
 

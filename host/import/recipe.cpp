@@ -472,8 +472,10 @@ PerturbationRule read_perturbation(const std::filesystem::path& path, const toml
   };
   column_or_number("dose", out.dose, out.constant_dose);
   column_or_number("time", out.time, out.constant_time);
-  out.dose_unit = p.text("dose_unit");
-  out.time_unit = p.text("time_unit");
+  out.dose_unit = p.choice("dose_unit", {"", "nM", "uM", "mM", "M"});
+  out.time_unit = p.choice("time_unit", {"", "h", "min", "d"});
+  if (p.has("dose") && out.dose_unit.empty()) p.fail("'dose' needs 'dose_unit', one of nM, uM, mM, M");
+  if (p.has("time") && out.time_unit.empty()) p.fail("'time' needs 'time_unit', one of h, min, d");
   out.level = static_cast<PerturbationRule::Level>(p.index("level", {"condition", "cell"}));
   out.pairing = static_cast<PerturbationRule::Control>(p.index("control", {"mean", "random"}));
   out.seed = static_cast<std::uint64_t>(p.count("seed", 0, 0));
@@ -566,7 +568,7 @@ void read_drugs(const std::filesystem::path& path, const toml::table& table, Rec
 
 /// What no single table can see.
 void read_profiles(const std::filesystem::path& path, const toml::table& table, Recipe::Profiles& out) {
-  const Reader p(path, table, "perturbations", {"table", "profiles", "genes"});
+  const Reader p(path, table, "perturbations", {"table", "profiles", "controls", "genes"});
   const toml::table* rows = p.table("table");
   const toml::table* matrix = p.table("profiles");
   if (rows == nullptr || matrix == nullptr) p.fail("perturbations need 'table' and 'profiles'");
@@ -575,6 +577,8 @@ void read_profiles(const std::filesystem::path& path, const toml::table& table, 
   read_table(m, out.matrix);
   out.matrix_id = m.text("id");
   out.sparse = m.index("storage", {"dense", "sparse"}) == 1;
+  if (const toml::table* controls = p.table("controls"))
+    read_table(Reader(path, *controls, "perturbations.controls", with_file_keys({})), out.controls.emplace());
   if (const toml::table* genes = p.table("genes")) {
     const Reader g(path, *genes, "perturbations.genes", with_file_keys({"length", "rule"}));
     read_table(g, out.genes.emplace());

@@ -149,8 +149,9 @@ struct Recipe {
   struct Profiles {
     Table table;
     Table matrix;
-    std::string matrix_id;  ///< csv, tsv: column with the names of the profiles; empty = the first
-    bool sparse = false;    ///< how the data set stores them
+    std::string matrix_id;          ///< csv, tsv: column with the names of the profiles; empty = the first
+    bool sparse = false;            ///< how the data set stores them
+    std::optional<Table> controls;  ///< samples that are controls of a context though no profile points at them
     std::optional<Table> genes;
     std::int64_t gene_count = 0;  ///< length of a list
     std::string gene_rule;        ///< how the lists were made, in words

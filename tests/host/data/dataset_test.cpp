@@ -186,6 +186,7 @@ constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
 DatasetContent perturbed_content() {
   DatasetContent c = small_content();
   c.perturbation_contexts = {"z context", "a context"};
+  c.sample_group = {"line", "line", "patient"};  // the controls of a context are of one group
   // control, drug (d2 = 0, d1 = 1), second drug, dose, time, context, replicates
   c.perturbations = {{0, 0, -1, -6.0F, 24.0F, 0, 3},    {1, 0, 1, kUnknown, 24.0F, 0, 1},
                      {1, 1, -1, kUnknown, 24.0F, 0, 2}, {0, 1, -1, -6.0F, 24.0F, 0, 1},
@@ -462,7 +463,7 @@ TEST_CASE("The content hash sees everything but the provenance") {
   CHECK(hash(c) == expected);
   SECTION("name") { c.name = "x"; }
   SECTION("caveat") { c.caveats.emplace_back("more"); }
-  SECTION("sample") { c.sample_group[0] = "x"; }
+  SECTION("sample") { c.sample_group[2] = "x"; }
   SECTION("value") { c.expression[0] = 1.5F; }
   SECTION("missing value") { c.expression[3] = 0.0F; }
   SECTION("structure") { c.drug_smiles[0] = "CC"; }
@@ -481,13 +482,55 @@ TEST_CASE("The content hash does not see which NaN a program wrote") {
   CHECK(hash(c) == expected);
 }
 
-TEST_CASE("A context has controls of one domain") {
+TEST_CASE("A context has controls of one domain and of one group, which is its identity") {
   DatasetContent c = perturbed_content();
+  const SmallFile good(c);
+  CHECK(Dataset::open(good.path()).perturbations->context_group == std::vector<std::string>{"line", "line"});
+  c.sample_group = {"S10", "S9", "patient"};
+  CHECK_THROWS_WITH(SmallFile(c),
+                    contains("small set.h5: /perturbations/context 'z context' has controls of the groups "
+                             "'S10' and 'S9'; a context has controls of one"));
+  c.sample_group = {"line", "line", "line"};
   c.perturbations[1].control = 2;  // of domain b
+  CHECK_THROWS_WITH(SmallFile(c), contains("'z context' has controls of the domains 'z' and 'b'"));
+}
+
+TEST_CASE("A context may have controls that no row points at") {
+  DatasetContent c = perturbed_content();
+  c.sample_domain = {0, 0, 0};
+  c.sample_group = {"line", "line", "line"};
+  for (auto& row : c.perturbations) row.control = row.context;
+  const std::string without = content_hash(Dataset::open(SmallFile(c).path()));
+  c.control_context = {0, -1, 0};
   const SmallFile file(c);
-  const Findings findings = validate_dataset(file.path());
-  REQUIRE(!findings.errors.empty());
-  CHECK_THAT(findings.errors.front(), contains("context z context has controls of the domains b and z"));
+  const Dataset d = Dataset::open(file.path());
+  const auto& p = *d.perturbations;
+  REQUIRE(p.contexts == std::vector<std::string>{"a context", "z context"});
+  CHECK(list(p.control_context) == std::vector<std::int32_t>{1, 0, 1});  // sample 1 is of a row of the other one
+  CHECK(p.controls == std::vector<std::vector<std::int32_t>>{{1}, {0, 2}});
+  CHECK(describe_dataset(d)["perturbations"]["controls"] == 3);
+  CHECK(content_hash(d) != without);
+  CHECK(content_hash(Dataset::open(SmallFile(content_of(d)).path())) == content_hash(d));
+  SmallFile broken(c);
+  broken.set("/perturbations/control_context", 0, std::int32_t{0});
+  CHECK_THAT(broken.complaint(), contains("/perturbations/control row 1 is sample 'S10', which is no control of its "
+                                          "context 'z context'"));
+  // What rows say by themselves is not written again.
+  c.control_context = {0, -1, -1};
+  CHECK(content_hash(Dataset::open(SmallFile(c).path())) == without);
+}
+
+TEST_CASE("Rows of perturbations in another order than the canonical one are refused, as splits go by their place") {
+  SmallFile names(perturbed_content());
+  names.set_text("/perturbations/context_name", 0, "zz");
+  CHECK_THAT(names.complaint(),
+             contains("/perturbations row 1 breaks the canonical order (domain name, context, drug"));
+  SmallFile drugs(perturbed_content());
+  for (const hsize_t row : {4U, 5U}) {
+    drugs.set("/perturbations/drug", row, std::int32_t{0});
+    drugs.set("/perturbations/drug_b", row, std::int32_t{1});
+  }
+  CHECK_THAT(drugs.complaint(), contains("/perturbations/drug_b row 4 sorts before the first drug"));
 }
 
 TEST_CASE("Lists of genes that are none are refused") {

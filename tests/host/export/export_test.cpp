@@ -95,6 +95,7 @@ DatasetContent nasty() {
       c.perturbation_profile.push_back(g == 2 ? kNaN : 0.1F * static_cast<float>(i) + static_cast<float>(g));
   }
   c.perturbation_contexts = {"NA", "a \"context\", of two"};
+  c.control_context = {-1, -1, 0};  // a control that no profile points at
   c.deg_genes = 3;
   c.deg_rule = "\"by hand\"";
   c.deg = {5, 0, 2, 1, -1, -1, -1, -1, -1, 4, 3, -1};
@@ -219,6 +220,33 @@ TEST_CASE("Tables of profiles that do not fit their data set are refused with th
   CHECK_THAT(spoiled("\n0,", "\n1,"), contains("line 3: column 'profile': '1' is there twice"));
   CHECK_THAT(spoiled("\n0,", "\n9000,"), contains("perturbation_profiles.csv.gz lacks the profile '9000'"));
   CHECK_THAT(spoiled(",1\n", ",0\n"), contains("column 'replicates': '0' is no whole number of 1 or more"));
+
+  write_file_synced(out / "perturbations.csv", table);
+  const auto with_matrix = [&](const std::string& text) {
+    write_file_synced(out / "other.csv", text);
+    std::string recipe = read_file(out / "recipe.toml");
+    const std::string name = "perturbation_profiles.csv.gz";
+    recipe.replace(recipe.find(name), name.size(), "other.csv");
+    write_file_synced(out / "other.toml", recipe);
+    BuildReport report;
+    try {
+      static_cast<void>(build_dataset(load_recipe(out / "other.toml"), out, report));
+    } catch (const DataError& e) {
+      return std::string(e.what());
+    }
+    return std::string("it was built");
+  };
+  const auto& genes = demo.dataset.genes;
+  std::string header = "profile";
+  std::string row;
+  for (const auto& gene : genes) {
+    header += "," + gene;
+    row += ",1";
+  }
+  std::string rows;
+  for (std::int64_t i = 0; i < demo.dataset.perturbations->size(); ++i) rows += std::to_string(i) + row + "\n";
+  CHECK(with_matrix(header + "\n" + rows) == "it was built");
+  CHECK_THAT(with_matrix(header + "\n" + rows + "0" + row + "\n"), contains("other.csv has the profile '0' twice"));
 }
 
 TEST_CASE("Sparse profiles come back from an export sparse, of AnnData and of tables") {

@@ -415,10 +415,43 @@ TEST_CASE("A random control is of the same context, and the same for the same se
           static_cast<int>(b.profile(i)[0]) % 2);
     CHECK(b.content.sample_group[static_cast<std::size_t>(control)] == (rows[i].context == 0 ? "L1" : "L2"));
   }
-  CHECK(used.size() > 40);  // 50 of 50 draws with replacement from each of two urns of 50: 63 expected
+  CHECK(used.size() == 100);  // as many treated cells as controls in each line: every control serves once
   CHECK(file_hash(build(wells, r).content) == file_hash(b.content));
   r.seed = 1;
   CHECK(file_hash(build(wells, r).content) != file_hash(b.content));
+}
+
+TEST_CASE("Random controls are drawn without repetition for each condition, and all of a context are known as such") {
+  std::vector<Well> wells;
+  std::vector<std::string> names;
+  for (int i = 0; i < 60; ++i) names.push_back("cell" + std::to_string(i));
+  for (int i = 0; i < 60; ++i) {  // 20 controls, 10 cells under A, 30 under B
+    wells.push_back({names[static_cast<std::size_t>(i)].c_str(),
+                     "L1",
+                     i < 20   ? "DMSO"
+                     : i < 30 ? "A"
+                              : "B",
+                     "",
+                     {static_cast<float>(i), 0, 0}});
+  }
+  PerturbationRule r = rule();
+  r.level = PerturbationRule::Level::cell;
+  r.pairing = PerturbationRule::Control::random;
+  const Built b = build(wells, r);
+  std::map<std::int32_t, std::map<std::int32_t, int>> times;  // drug, control
+  for (const auto& row : b.content.perturbations) ++times[row.drug][row.control];
+  REQUIRE(times.size() == 2);
+  CHECK(times[0].size() == 10);
+  CHECK(times[1].size() == 20);
+  for (const auto& [control, n] : times[1]) CHECK((n == 1 || n == 2));
+  wells.resize(30);  // without B, only half of the controls are pointed at
+  const TemporaryFolder folder;
+  write_dataset(build(wells, r).content, folder / "x.h5");
+  CHECK(Dataset::open(folder / "x.h5").perturbations->controls.at(0).size() == 20);
+  // The order of the file does not matter.
+  const auto expected = file_hash(build(wells, r).content);
+  std::reverse(wells.begin(), wells.end());
+  CHECK(file_hash(build(wells, r).content) == expected);
 }
 
 TEST_CASE("What is dropped is counted") {
@@ -557,6 +590,23 @@ TEST_CASE("What does not fit is one sentence with its place") {
     expected =
         "domain screen: no sample of made.csv is left that is treated and has a control (contexts without a control: "
         "L1 8, L2 2)";
+  }
+  SECTION("no condition of enough samples") {
+    r.min_replicates = 50;
+    expected = "is left that is treated and has a control; 5 conditions have fewer than min_replicates = 50 samples";
+  }
+  SECTION("two contexts of one name") {
+    r.context = {"line", "what"};
+    wells[0].line = "L1/x";
+    wells[0].what = "DMSO";
+    wells[1].line = "L1";
+    wells[1].what = "x/DMSO";
+    expected = "domain screen: two contexts have the name 'L1/x/DMSO', because their columns hold a \"/\"";
+  }
+  SECTION("a field of a table of its own") {
+    r.annotations_file = "wells.csv";
+    wells[2].dose = "10 uM";
+    expected = "wells.csv, sample 'w3': column 'dose': expected a number, found '10 uM'";
   }
   SECTION("random controls of pseudobulks") {
     r.pairing = PerturbationRule::Control::random;
