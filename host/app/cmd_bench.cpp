@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <iostream>
 #include <map>
+#include <set>
 
 #include "app/command_line.hpp"
 #include "app/commands.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "config/experiment.hpp"
 #include "data/dataset.hpp"
 #include "plugin/registry.hpp"
@@ -58,19 +60,16 @@ struct BenchOptions {
 };
 
 /// Judged before anything is trained: a mistyped metric must not cost a night.
-ReportOptions report_options(const Experiment& experiment) {
+ReportOptions report_options(const Plan& plan) {
+  const auto& experiment = *plan.experiment;
   ReportOptions report;
   report.title = experiment.name;
   report.metrics = experiment.table_metrics;
   report.reference_model = experiment.reference_model;
   report.color = use_color();
-  std::vector<std::string> models;
-  models.reserve(2 * experiment.models.size());
-  for (const auto& model : experiment.models) {
-    models.push_back(model.id);
-    if (!model.name.empty()) models.push_back(model.name);
-  }
-  check_report_options(report, experiment.task, models);
+  std::set<std::string> models;
+  for (const auto& cell : plan.cells) models.insert({cell.request.id, cell.request.name});
+  check_report_options(report, experiment.task, {models.begin(), models.end()});
   return report;
 }
 
@@ -80,7 +79,8 @@ int run_experiment(const Experiment& experiment, const BenchOptions& options) {
   assert_disjoint(dataset, split);
   const auto registry = scan_plugins(plugin_search_path());
   const auto plan = make_plan(experiment, dataset, split, registry);
-  auto report = report_options(experiment);
+  for (const auto& sentence : plan.left_out) log::warn(sentence);
+  auto report = report_options(plan);
   auto store = Store::open(experiment.store);
   if (options.dry_run) {
     print_plan(plan, store);

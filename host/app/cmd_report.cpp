@@ -80,7 +80,8 @@ int cmd_report(const Words& words) {
   ReportOptions report;
   report.format = (*values)["format"].as<std::string>();
   std::vector<std::string> keys;
-  std::string run_id;
+  std::string run_id, task;
+  std::vector<std::string> models;  // names and ids of the run's
   const std::vector<Store::Run> runs = store.runs();
   const std::string wanted = values->count("run") != 0 ? (*values)["run"].as<std::string>() : "";
   if ((*values)["all"].as<bool>() || (runs.empty() && wanted.empty())) {
@@ -99,6 +100,10 @@ int cmd_report(const Words& words) {
                 " cells of run " + run.id + " are not there yet; the table is of the others");
     }
     report.title = run.experiment.value("name", std::string());
+    task = run.experiment.value("task", std::string());
+    for (const auto& model : run.experiment.value("model", nlohmann::json::array())) {
+      for (const char* key : {"id", "name"}) models.push_back(model.value(key, std::string()));
+    }
     const auto wishes = run.experiment.value("report", nlohmann::json::object());
     report.reference_model = wishes.value("reference", std::string());
     report.metrics = wishes.value("metrics", std::vector<std::string>());
@@ -108,6 +113,7 @@ int cmd_report(const Words& words) {
     report.metrics = split_list((*values)["metrics"].as<std::vector<std::string>>());
   }
   if (values->count("reference") != 0) report.reference_model = (*values)["reference"].as<std::string>();
+  if (report.unfinished) check_report_options(report, task, models);  // a finished run tells by itself what it has
   const bool to_file = values->count("out") != 0;
   report.color = !to_file && use_color();
 

@@ -167,7 +167,9 @@ int make(const Words& words) {
       ("singles-seen", po::value(&spec.singles_seen)->default_value(-1),
        "unseen_combination: 2, 1 or 0 of a tested double's perturbations are trained on alone; -1: any")       //
       ("context", po::value(&spec.contexts)->composing(), "perturbations: only this context; again for more")  //
-      ("file", po::value(&file), "kind file: a split file or a table of parts (.csv)")                         //
+      ("references", po::value(&spec.references)->default_value(0),
+       "perturbations: measured profiles of a query row, at most; 0: 8, or 1 where conditions have several rows")  //
+      ("file", po::value(&file), "kind file: a split file or a table of parts (.csv)")                             //
       ("task", po::value(&experiment.task)->default_value("regression"),
        "regression: records with a value; binary: records with a label or, under a rule, a value; expression: "
        "perturbation profiles")  //
@@ -182,7 +184,7 @@ int make(const Words& words) {
   std::filesystem::path path;
   if (!from.empty()) {
     for (const char* option : {"DATASET", "kind", "folds", "repeats", "seed", "source", "target", "inner-group",
-                               "transductive", "singles-seen", "context", "file", "task", "label-rule"}) {
+                               "transductive", "singles-seen", "context", "references", "file", "task", "label-rule"}) {
       if (values->count(option) != 0 && !(*values)[option].defaulted()) {
         throw UsageError(std::string("--experiment says everything; ") + option + " does not go with it");
       }
@@ -264,6 +266,12 @@ int check(const Words& words) {
             a.references != b.references || a.unlabelled_samples != b.unlabelled_samples) {
           throw DataError(files->first + ": fold " + std::to_string(a.fold) + " of repeat " + std::to_string(a.repeat) +
                           " is not what its spec gives on this data set");
+        }
+        if (a.n_train_groups != b.n_train_groups || a.n_test_groups != b.n_test_groups ||
+            a.n_discarded_inner != b.n_discarded_inner || a.transductive != b.transductive ||
+            a.early_stop_is_validation != b.early_stop_is_validation) {
+          throw DataError(files->first + ": the counts or marks of fold " + std::to_string(a.fold) + " of repeat " +
+                          std::to_string(a.repeat) + " are not those of its rows");
         }
       }
       again = ", made again with the same result";

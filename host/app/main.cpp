@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <exception>
 #include <iostream>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,9 @@ int run(std::vector<std::string> words) {
 int main(int argc, char** argv) {
   try {
     return run({argv + 1, argv + argc});
+  } catch (const std::bad_alloc&) {
+    std::cerr << "cdrzoo: there is not enough memory for this\n";
+    return cdrzoo::kExitUsage;
   } catch (const std::exception& e) {
     std::cerr << "cdrzoo: " << e.what() << "\n";
     return cdrzoo::kExitUsage;

@@ -37,6 +37,14 @@ class PluginError : public Error {
   using Error::Error;
 };
 
+/// The words of an error of a library, without the "[json.exception.parse_error.101] " that nlohmann-json puts before
+/// them.
+[[nodiscard]] inline std::string words_of(const std::exception& error) {
+  std::string words = error.what();
+  const auto end = words.empty() || words.front() != '[' ? std::string::npos : words.find("] ");
+  return end == std::string::npos ? words : words.substr(end + 2);
+}
+
 /// Exit codes of every cdrzoo command.
 inline constexpr int kExitOk = 0;      ///< done, nothing failed
 inline constexpr int kExitFailed = 1;  ///< the command ran, and something in it failed: a cell, a check, a validation

@@ -269,7 +269,7 @@ void read_split_spec(const Table& top, const fs::path& folder, const std::string
   table->read("transductive", spec.transductive);
   table->read_int("singles_seen", spec.singles_seen, -1, 2);
   read_contexts(*table, spec.contexts);
-  table->read_int("references", spec.references, 1, 1000000);
+  table->read_int("references", spec.references, 1, kMaxReferences);
   table->read("file", spec.file, folder);
   at_place(*table, "kind", [&] { check_spec(spec); });
 }
@@ -338,7 +338,9 @@ void add_baselines(const Table& top, Experiment& experiment) {
       top.fail("model", "a model is called '" + id + "', which is the name of a baseline that is always run; " +
                             "give it another 'name', or write baselines = false");
     }
-    added.push_back({id, id});
+    auto& baseline = added.emplace_back();
+    baseline.id = baseline.name = id;
+    baseline.added = true;
   }
   experiment.models.insert(experiment.models.begin(), added.begin(), added.end());
 }
@@ -355,8 +357,9 @@ void read_report(const Table& top, Experiment& experiment) {
                                    "', and the models are: " + listed(names));
     }
   }
-  const Words levels =
-      experiment.task == "expression" ? Words{"condition"} : Words{"pooled", "per_drug", "per_sample", "per_tissue"};
+  const Words levels = experiment.task == "expression"
+                           ? Words{"condition", "pooled", "singles_seen_0", "singles_seen_1", "singles_seen_2"}
+                           : Words{"pooled", "per_drug", "per_sample", "per_tissue"};
   if (const auto* list = table->list("metrics")) {
     for (const auto& node : *list) {
       const auto metric = table->text(node, "metrics");

@@ -31,6 +31,7 @@ struct ModelRequest {
   std::string name;                                  ///< label in tables; defaults to id
   nlohmann::json params = nlohmann::json::object();  ///< overrides
   nlohmann::json assets = nlohmann::json::object();  ///< asset id -> path
+  bool added = false;  ///< a baseline that the file does not name: left out where it cannot run
 };
 
 /// Limits and resources of each worker.
@@ -39,11 +40,12 @@ struct RunLimits {
   int threads = 1;             ///< per worker
   double timeout_s = 0;        ///< per cell; 0 = none
   std::int64_t memory_mb = 0;  ///< per worker; 0 = none
-  std::string device = "cpu";  ///< cpu | cuda | cuda:N
+  std::string device = "cpu";  ///< cpu | cuda | cuda:N; models that cannot use it run on the cpu
   bool save_models = false;
 };
 
-/// What every experiment of the task expression runs beside its models, unless its file says baselines = false.
+/// What every experiment of the task expression runs beside its models where it can, unless its file says baselines =
+/// false.
 inline constexpr std::array<const char*, 6> kPerturbationBaselines = {
     "perturbation.control_mean", "perturbation.train_mean", "perturbation.mean_shift",
     "perturbation.additive",     "perturbation.pca_ridge",  "perturbation.nearest_context"};

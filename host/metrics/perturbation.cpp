@@ -46,7 +46,7 @@ std::vector<double> change(const std::vector<double>& profile, const std::vector
   return delta;
 }
 
-/// The four vectors of one condition on some of its genes.
+/// The vectors of one condition on some of its genes.
 struct Selected {
   std::vector<double> truth, prediction, reference;
 };
@@ -123,17 +123,6 @@ void add_scores(std::vector<MetricValue>& out, const ConditionMeans& c, const st
   };
   against("pearson_delta_pert", c.train_perturbed);
   against("pearson_delta_shift", c.train_shifted);
-}
-
-/// \p rows, or kMaxDistanceCells of them in their order, drawn by a fixed seed, if there are more.
-std::vector<std::int32_t> sample_of(const std::vector<std::int32_t>& rows) {
-  constexpr auto most = static_cast<std::size_t>(kMaxDistanceCells);
-  if (rows.size() <= most) return rows;
-  std::vector<std::int32_t> places = random_permutation(rows.size(), kSampleSeed);
-  places.resize(most);
-  std::sort(places.begin(), places.end());
-  for (std::int32_t& place : places) place = rows[static_cast<std::size_t>(place)];
-  return places;
 }
 
 void exclude_unknown_genes(const CellRows& cells, std::vector<bool>& known) {
@@ -282,6 +271,16 @@ std::vector<MetricValue> noise_ceiling(const ConditionMeans& condition, const Ce
 
 }  // namespace
 
+std::vector<std::int32_t> sample_of_cells(const std::vector<std::int32_t>& rows) {
+  constexpr auto most = static_cast<std::size_t>(kMaxDistanceCells);
+  if (rows.size() <= most) return rows;
+  std::vector<std::int32_t> places = random_permutation(rows.size(), kSampleSeed);
+  places.resize(most);
+  std::sort(places.begin(), places.end());
+  for (std::int32_t& place : places) place = rows[static_cast<std::size_t>(place)];
+  return places;
+}
+
 std::vector<MetricValue> condition_metrics(const ConditionMeans& c) {
   const std::size_t n = c.truth.size();
   if (c.prediction.size() != n || c.control.size() != n ||
@@ -360,7 +359,7 @@ CellRows::CellRows(const RowMatrix& all) : matrix(all), row(static_cast<std::siz
 }
 
 TruthScores::TruthScores(CellRows cells, const ConditionMeans* condition)
-    : sample_{cells.matrix, sample_of(cells.row)}, n_cells_(cells.row.size()) {
+    : sample_{cells.matrix, sample_of_cells(cells.row)}, n_cells_(cells.row.size()) {
   if (n_cells_ < 2) return;
   const RowPanels panels(sample_.matrix, sample_.row, numbers_of(known_genes(sample_)), centre_of(sample_));
   const std::vector<double> squared = squared_distances(panels);
@@ -380,7 +379,7 @@ std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows
   const CellRows& x = truth.sample_;
   if (x.matrix.cols != prediction.matrix.cols)
     throw std::logic_error("true and predicted cells differ in their number of genes");
-  const CellRows y{prediction.matrix, sample_of(prediction.row)};
+  const CellRows y{prediction.matrix, sample_of_cells(prediction.row)};
   const std::vector<bool> measured = known_genes(x);
   std::vector<bool> known = measured;
   exclude_unknown_genes(y, known);
@@ -405,8 +404,6 @@ std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows
   return distances_of(xx, yy, xy, median,
                       joined(genes.size() < known.size() ? "missing_genes" : "", sampled ? "sampled" : ""));
 }
-
-std::vector<double> column_means(const RowMatrix& cells) { return means_of(cells); }
 
 const std::vector<std::string>& perturbation_metric_names() {
   static const std::vector<std::string> kNames = [] {

@@ -52,6 +52,9 @@ struct ConditionMeans {
 /// Cells above this number are drawn by a fixed seed before distances between cells are computed (flag "sampled").
 inline constexpr std::int64_t kMaxDistanceCells = 512;
 
+/// Those of \p rows, in their order, that distances are computed of.
+[[nodiscard]] std::vector<std::int32_t> sample_of_cells(const std::vector<std::int32_t>& rows);
+
 /// Cells of one condition: rows of a matrix that outlives this, dense or sparse.
 struct CellRows {
   CellRows(const RowMatrix& matrix_of, std::vector<std::int32_t> rows) : matrix(matrix_of), row(std::move(rows)) {}
@@ -90,9 +93,6 @@ inline constexpr int kCeilingSplits = 10;
 /// s = median x {1/4, 1/2, 1, 2, 4}, median of the distances between true cells. Genes with NaN in any cell are left
 /// out. Fewer than 2 true or predicted cells: NaN, flag "too_few_rows"
 [[nodiscard]] std::vector<MetricValue> cell_distances(const TruthScores& truth, const CellRows& prediction);
-
-/// Mean over rows per column, NaN values left out; NaN for a column without values.
-[[nodiscard]] std::vector<double> column_means(const RowMatrix& cells);
 
 /// Every name that the functions above can give: what a table may be asked for.
 [[nodiscard]] const std::vector<std::string>& perturbation_metric_names();

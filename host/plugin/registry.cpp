@@ -114,7 +114,7 @@ Scanned scan_file(const fs::path& plugin) {
     result.models = entries(json::parse(child.out), plugin, hash);
     to_cache(hash, child.out);
   } catch (const json::exception& e) {
-    result.reason = plugin.string() + ": its description is no valid JSON: " + e.what();
+    result.reason = plugin.string() + ": its description is no valid JSON: " + words_of(e);
   } catch (const Error& e) {
     result.reason = e.what();
   }

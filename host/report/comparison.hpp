@@ -26,7 +26,5 @@ namespace cdrzoo {
 
 /// The shortest text that reads back as \p x: "0.1", "-inf", "nan".
 [[nodiscard]] std::string shortest(double x);
-/// RFC 4180: quoted where the text needs it.
-[[nodiscard]] std::string csv_field(const std::string& text);
 
 }  // namespace cdrzoo

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
 
 #include "base/error.hpp"
 #include "metrics/aggregate.hpp"
@@ -55,8 +56,8 @@ std::vector<double> row_of_matrix(const std::vector<float>& matrix, std::int64_t
 /// The part of one cell's conditions that is scored together: validation or test.
 struct Part {
   const Record* record = nullptr;
-  ConditionTable table;
-  std::vector<std::int64_t> rows;  ///< of the table, ascending by condition
+  std::shared_ptr<const ConditionTable> table;  ///< of all parts
+  std::vector<std::int64_t> rows;               ///< of the table, ascending by condition
 };
 
 std::vector<std::int64_t> rows_of_part(const ConditionTable& table, const std::string& part) {
@@ -81,7 +82,7 @@ struct Predictions {
 /// Means of the cell itself, conditions without any prediction left out.
 Predictions as_reported(const Part& part) {
   Predictions p;
-  const ConditionTable& t = part.table;
+  const ConditionTable& t = *part.table;
   for (const std::int64_t row : part.rows) {
     const auto i = static_cast<std::size_t>(row);
     const auto begin = t.prediction.begin() + row * t.genes;
@@ -97,11 +98,11 @@ Predictions filled(const Part& part, const Part* baseline, bool& complete) {
   Predictions p = as_reported(part);
   p.baseline = baseline;
   complete = true;
-  const ConditionTable& t = part.table;
+  const ConditionTable& t = *part.table;
   for (std::size_t c = 0; c < part.rows.size(); ++c) {
     const auto i = static_cast<std::size_t>(part.rows[c]);
     if (t.n_predicted[i] == t.n_rows[i]) continue;
-    if (baseline == nullptr || baseline->table.n_predicted[static_cast<std::size_t>(baseline->rows[c])] == 0) {
+    if (baseline == nullptr || baseline->table->n_predicted[static_cast<std::size_t>(baseline->rows[c])] == 0) {
       complete = false;
       continue;
     }
@@ -109,7 +110,7 @@ Predictions filled(const Part& part, const Part* baseline, bool& complete) {
     p.scored[c] = true;
     for (std::int64_t g = 0; g < t.genes; ++g) {
       const double base =
-          static_cast<double>(baseline->table.prediction[static_cast<std::size_t>(baseline->rows[c] * t.genes + g)]);
+          static_cast<double>(baseline->table->prediction[static_cast<std::size_t>(baseline->rows[c] * t.genes + g)]);
       float& mean = p.mean[c * static_cast<std::size_t>(t.genes) + static_cast<std::size_t>(g)];
       mean = static_cast<float>(t.n_predicted[i] == 0 ? base
                                                       : p.own[c] * static_cast<double>(mean) + (1 - p.own[c]) * base);
@@ -124,7 +125,7 @@ MetricValue cell_score(const ConditionTable::Metric& metric, const Part& part, c
   const auto i = static_cast<std::size_t>(part.rows[c]);
   MetricValue score{metric.name, metric.value[i], metric.flag[i]};
   if (p.own[c] >= 1 || p.baseline == nullptr) return score;
-  const auto& columns = p.baseline->table.metrics;
+  const auto& columns = p.baseline->table->metrics;
   const auto other = std::find_if(columns.begin(), columns.end(), [&](const auto& m) { return m.name == metric.name; });
   const double base = other == columns.end() ? kNan : other->value[static_cast<std::size_t>(p.baseline->rows[c])];
   score.value = p.own[c] > 0 ? p.own[c] * score.value + (1 - p.own[c]) * base : base;
@@ -140,7 +141,7 @@ bool is_ceiling(const std::string& name) {
 std::vector<std::string> cell_columns(const std::vector<Part>& parts) {
   std::vector<std::string> names;
   for (const Part& part : parts) {
-    for (const auto& metric : part.table.metrics) {
+    for (const auto& metric : part.table->metrics) {
       if (std::find(names.begin(), names.end(), metric.name) == names.end()) names.push_back(metric.name);
     }
   }
@@ -149,7 +150,7 @@ std::vector<std::string> cell_columns(const std::vector<Part>& parts) {
 
 /// The scores of each condition; no metrics for those that are not scored.
 std::vector<GroupScore> score_part(const Part& part, const Predictions& p, const std::vector<std::string>& columns) {
-  const ConditionTable& t = part.table;
+  const ConditionTable& t = *part.table;
   const std::size_t n = part.rows.size();
   std::vector<float> truth;
   std::vector<std::int32_t> context;
@@ -213,7 +214,7 @@ class ConditionScorer {
     for (const Part& part : test_) {
       const auto predicted = [&](std::size_t c) {
         const auto i = static_cast<std::size_t>(part.rows[c]);
-        return std::pair(part.table.n_predicted[i], part.table.n_rows[i]);
+        return std::pair(part.table->n_predicted[i], part.table->n_rows[i]);
       };
       bool any = false;  // a model that predicted nothing would leave nothing to compare the others on
       for (std::size_t c = 0; c < common_.size(); ++c) any = any || predicted(c).first > 0;
@@ -238,9 +239,9 @@ class ConditionScorer {
     std::int64_t in_context = 0;
     for (const std::int64_t r : part.rows) {
       const auto i = static_cast<std::size_t>(r);
-      rows += part.table.n_rows[i];
-      predicted += part.table.n_predicted[i];
-      in_context += part.table.in_context[i];
+      rows += part.table->n_rows[i];
+      predicted += part.table->n_predicted[i];
+      in_context += part.table->in_context[i];
     }
     results_.add("pooled", "coverage", rows > 0 ? static_cast<double>(predicted) / static_cast<double>(rows) : kNan, "",
                  rows);
@@ -273,8 +274,8 @@ class ConditionScorer {
 
  private:
   void require_same_truth(const Part& a, const Part& b) const {
-    const ConditionTable& x = a.table;
-    const ConditionTable& y = b.table;
+    const ConditionTable& x = *a.table;
+    const ConditionTable& y = *b.table;
     const auto refuse = [&](const std::string& what) {
       throw DataError("cells " + a.record->key + " and " + b.record->key +
                       " of the same split and fold disagree about " + what);
@@ -309,7 +310,7 @@ class ConditionScorer {
     Part validation;
     validation.record = part.record;
     validation.table = part.table;
-    validation.rows = rows_of_part(part.table, "validation");
+    validation.rows = rows_of_part(*part.table, "validation");
     if (validation.rows.empty()) return;
     for (const MacroMean& m : macro_means(score_part(validation, as_reported(validation), {}), {})) {
       if (is_one_of(kValidation, m.metric))
@@ -331,7 +332,7 @@ class ConditionScorer {
     // Doubles by how many of their members training has seen alone, where the fold has several kinds.
     std::map<std::int32_t, std::vector<GroupScore>> by_seen;
     for (std::size_t c = 0; c < scores.size(); ++c) {
-      const std::int32_t seen = part.table.singles_seen[static_cast<std::size_t>(part.rows[c])];
+      const std::int32_t seen = part.table->singles_seen[static_cast<std::size_t>(part.rows[c])];
       if (seen >= 0) by_seen[seen].push_back(scores[c]);
     }
     for (const auto& [seen, chosen] : by_seen) {
@@ -350,11 +351,11 @@ class ConditionScorer {
   void emit_conditions(const Part& part, const std::vector<GroupScore>& scores) {
     for (std::size_t c = 0; c < scores.size(); ++c) {
       const auto i = static_cast<std::size_t>(part.rows[c]);
-      const std::string reference = part.table.in_context[i] != 0 ? "reference_in_context" : "";
+      const std::string reference = part.table->in_context[i] != 0 ? "reference_in_context" : "";
       for (const MetricValue& m : scores[c].metrics) {
         if (!is_one_of(kPerCondition, m.name)) continue;
         const std::string both = m.flag + (m.flag.empty() || reference.empty() ? "" : ";") + reference;
-        results_.add("condition:" + part.table.name[i], m.name, m.value, both, scores[c].n);
+        results_.add("condition:" + part.table->name[i], m.name, m.value, both, scores[c].n);
       }
     }
   }
@@ -379,8 +380,8 @@ void score_conditions(const Store& store, const std::vector<const Record*>& cell
     if (!predictions.conditions) throw DataError("cell " + record->key + " of task expression has no conditions");
     Part part;
     part.record = record;
-    part.table = std::move(*predictions.conditions);
-    part.rows = rows_of_part(part.table, "test");
+    part.table = std::make_shared<const ConditionTable>(std::move(*predictions.conditions));
+    part.rows = rows_of_part(*part.table, "test");
     parts.push_back(std::move(part));
   }
   ConditionScorer scorer(std::move(parts), run_id, out);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "base/csv_field.hpp"
 #include "base/files.hpp"
 #include "report/comparison.hpp"
 #include "report/report.hpp"

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "base/csv_field.hpp"
 #include "base/error.hpp"
 #include "metrics/metrics.hpp"
 #include "metrics/perturbation.hpp"
@@ -343,27 +344,26 @@ double test_train_ratio(const Comparison& comparison, std::string& words) {
   const std::string kind = text_of(first.split, "kind");
   const std::string group = text_of(first.split, "group_type");
   const int folds = std::max(int_of(first.split, "folds", 0), 0);
+  // Rows of one condition are cells or wells of one experiment: of profiles the groups count, whatever holds them out.
   const bool grouped =
-      (kind == "unseen_context" || kind == "unseen_perturbation" || kind == "lco" || kind == "ldo" || kind == "lto" ||
-       kind == "lso" || kind == "transfer" || (kind == "file" && group != "pair" && group != "sample x drug"));
+      (first.task == "expression" || kind == "lco" || kind == "ldo" || kind == "lto" || kind == "lso" ||
+       kind == "transfer" || (kind == "file" && group != "pair" && group != "sample x drug"));
   if (grouped && folds > 1) {
     words = "1/" + std::to_string(folds - 1) + " (groups)";
     return 1.0 / (folds - 1);
   }
-  // Rows of one condition are cells or wells of one experiment: there the groups count.
-  const bool of_groups = first.task == "expression";
   double test = 0;
   double train = 0;
   for (const Record* r : comparison.records) {
-    test += static_cast<double>(of_groups ? r->n_test_groups : r->n_test);
-    train += static_cast<double>(of_groups ? r->n_train_groups : r->n_train);
+    test += static_cast<double>(r->n_test);
+    train += static_cast<double>(r->n_train);
   }
   if (!(train > 0)) {
     words = "unknown";
     return kNan;
   }
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), of_groups ? "%.3g (groups)" : "%.3g (records)", test / train);
+  std::snprintf(text.data(), text.size(), "%.3g (records)", test / train);
   words = text.data();
   return test / train;
 }
@@ -1047,6 +1047,8 @@ void check_reference(const std::map<Place, Comparison>& comparisons, const std::
     if (!find_reference(comparison, wanted).empty()) return;
     for (const Model& model : comparison.models) labels.insert(model.label);
   }
+  if (wanted == "best_naive")
+    throw UsageError("best_naive is chosen by the validation rows, and these results have no naive baseline with some");
   throw UsageError("the reference model \"" + wanted +
                    "\" is not among the results; they have: " + join({labels.begin(), labels.end()}, ", "));
 }

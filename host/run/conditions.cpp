@@ -12,6 +12,7 @@
 
 #include "metrics/column_means.hpp"
 #include "metrics/perturbation.hpp"
+#include "split/groups.hpp"
 
 namespace cdrzoo {
 
@@ -42,21 +43,14 @@ std::vector<double> doubles(const float* row, std::int64_t n) { return {row, row
 /// Fills the columns of a table that the data set and the fold alone decide.
 class Truth {
  public:
-  Truth(const Dataset& dataset, const std::vector<std::int32_t>& train_rows)
-      : dataset_(dataset), p_(*dataset.perturbations) {
+  explicit Truth(const Dataset& dataset)
+      : dataset_(dataset), p_(*dataset.perturbations), members_(group_members(dataset)) {
     table_.genes = p_.profile.cols;
     table_.deg_columns = p_.deg.cols > 0 ? p_.deg.cols : std::min<std::int64_t>(table_.genes, kDegSizes[2]);
-    for (const std::int32_t row : train_rows) {
-      const auto r = static_cast<std::size_t>(row);
-      train_of_context_[p_.context[r]][p_.condition[r]].push_back(row);
-      if (p_.drug_b[r] < 0) trained_alone_.insert(p_.drug[r]);
-    }
-    for (std::int64_t r = 0; r < p_.size(); ++r) {
-      controls_of_context_[p_.context[static_cast<std::size_t>(r)]].insert(p_.control[static_cast<std::size_t>(r)]);
-    }
   }
 
   void add(const ProfileRows& part) {
+    train_on(part.trained);
     std::map<std::int32_t, std::vector<std::size_t>> members;  // condition -> positions in the part
     for (std::size_t i = 0; i < part.row.size(); ++i)
       members[p_.condition[static_cast<std::size_t>(part.row[i])]].push_back(i);
@@ -82,10 +76,9 @@ class Truth {
     table_.domain.push_back(dataset_.domains.name[static_cast<std::size_t>(dataset_.samples.domain[control])]);
     table_.dose_log10_molar.push_back(static_cast<double>(p_.dose_log10_molar[first]));
     table_.time_h.push_back(static_cast<double>(p_.time_h[first]));
-    table_.singles_seen.push_back(
-        p_.drug_b[first] < 0
-            ? -1
-            : static_cast<std::int32_t>(trained_alone_.count(p_.drug[first]) + trained_alone_.count(p_.drug_b[first])));
+    const auto [a, b] = members_.of_row[first];
+    table_.singles_seen.push_back(b < 0 ? -1
+                                        : static_cast<std::int32_t>(trained_alone_.count(a) + trained_alone_.count(b)));
     table_.control_row.push_back(control_row(context));
     table_.train_row.push_back(train_row(context));
     table_.n_rows.push_back(static_cast<std::int32_t>(positions.size()));
@@ -144,8 +137,23 @@ class Truth {
   /// Mean of all controls that the data set has of a context: single cells point at a random one each.
   [[nodiscard]] std::vector<double> control_mean(std::int32_t context) const {
     ColumnMeans mean(table_.genes);
-    for (const std::int32_t sample : controls_of_context_.at(context)) mean.add(dataset_.expression().row(sample));
+    for (const std::int32_t sample : p_.controls[static_cast<std::size_t>(context)])
+      mean.add(dataset_.expression().row(sample));
     return mean.take();
+  }
+
+  /// Whatever depends on training is made anew: rows of the table that were there before stay as they are.
+  void train_on(const std::vector<std::int32_t>& rows) {
+    train_of_context_.clear();
+    trained_alone_.clear();
+    training_means_.clear();
+    control_row_.clear();
+    train_row_.clear();
+    for (const std::int32_t row : rows) {
+      const auto r = static_cast<std::size_t>(row);
+      train_of_context_[p_.context[r]][p_.condition[r]].push_back(row);
+      if (p_.drug_b[r] < 0) trained_alone_.insert(members_.of_row[r][0]);
+    }
   }
 
   static constexpr std::int32_t kAllContexts = -1;
@@ -180,7 +188,8 @@ class Truth {
   }
 
   std::int32_t control_row(std::int32_t context) {
-    const auto [it, fresh] = control_row_.try_emplace(context, static_cast<std::int32_t>(control_row_.size()));
+    const auto n_rows = static_cast<std::int32_t>(static_cast<std::int64_t>(table_.control.size()) / table_.genes);
+    const auto [it, fresh] = control_row_.try_emplace(context, n_rows);
     if (!fresh) return it->second;
     const std::vector<double> control = control_mean(context);
     append(table_.control, control);
@@ -195,7 +204,9 @@ class Truth {
   std::int32_t train_row(std::int32_t context) {
     if (train_of_context_.empty()) return -1;
     const std::int32_t code = training_context(context);
-    const auto [it, fresh] = train_row_.try_emplace(code, static_cast<std::int32_t>(train_row_.size()));
+    const auto n_rows =
+        static_cast<std::int32_t>(static_cast<std::int64_t>(table_.train_perturbed.size()) / table_.genes);
+    const auto [it, fresh] = train_row_.try_emplace(code, n_rows);
     if (fresh) append(table_.train_perturbed, training_means(code).perturbed);
     return it->second;
   }
@@ -219,11 +230,11 @@ class Truth {
 
   const Dataset& dataset_;
   const Dataset::Perturbations& p_;
+  Members members_;
   ConditionTable table_;
   std::vector<ConditionRows> rows_;
   std::map<std::int32_t, std::map<std::int32_t, std::vector<std::int32_t>>> train_of_context_;  // condition -> rows
-  std::map<std::int32_t, std::set<std::int32_t>> controls_of_context_;
-  std::set<std::int32_t> trained_alone_;
+  std::set<std::int32_t> trained_alone_;                                                        ///< drug groups
   std::map<std::int32_t, std::int32_t> control_row_, train_row_;
   std::map<std::int32_t, TrainingMeans> training_means_;
 };
@@ -259,14 +270,14 @@ class Collector {
  private:
   void add_condition(const PredictedProfiles& part, const ConditionRows& condition) {
     ColumnMeans mean(table_.genes);
-    CellRows predicted(RowMatrix(part.prediction), {});
+    std::vector<std::int32_t> predicted;            // positions in the part
     std::map<std::int32_t, std::int32_t> failures;  // status -> rows
     std::int32_t references = 0;
     std::int32_t in_context = 0;
     for (const std::size_t i : condition.position) {
       if (part.status[i] == 0) {
-        mean.add(part.prediction.row(static_cast<std::int64_t>(i)));
-        predicted.row.push_back(static_cast<std::int32_t>(i));
+        mean.add(part.prediction.row(i, scratch_));
+        predicted.push_back(static_cast<std::int32_t>(i));
       } else {
         ++failures[part.status[i]];
       }
@@ -274,14 +285,21 @@ class Collector {
       if (!part.in_context.empty()) in_context = std::max(in_context, part.in_context[i]);
     }
     append(table_.prediction, mean.take());
-    table_.n_predicted.push_back(static_cast<std::int32_t>(predicted.row.size()));
+    table_.n_predicted.push_back(static_cast<std::int32_t>(predicted.size()));
     table_.n_references.push_back(references);
     table_.in_context.push_back(in_context);
     const auto worst = std::max_element(failures.begin(), failures.end(),
                                         [](const auto& a, const auto& b) { return a.second < b.second; });
     table_.status.push_back(worst == failures.end() ? 0 : worst->first);
     if (!condition.cells) return;
-    keep(cell_distances(*condition.cells, predicted));
+    // Only those that distances are computed of are held together.
+    std::vector<float> cells;
+    for (const auto i : sample_of_cells(predicted)) {
+      const float* row = part.prediction.row(static_cast<std::size_t>(i), scratch_);
+      cells.insert(cells.end(), row, row + table_.genes);
+    }
+    const auto n = static_cast<std::int64_t>(cells.size()) / std::max<std::int64_t>(table_.genes, 1);
+    keep(cell_distances(*condition.cells, MatrixView<float>{cells.data(), n, table_.genes}));
     keep(condition.cells->ceiling());
   }
 
@@ -303,14 +321,13 @@ class Collector {
   ConditionTable table_;
   const std::vector<ConditionRows>& rows_;
   std::size_t next_ = 0;
+  std::vector<float> scratch_;
 };
 
 }  // namespace
 
-FoldTruth::FoldTruth(const Dataset& dataset, const std::vector<std::int32_t>& train_rows,
-                     std::vector<ProfileRows> parts)
-    : parts_(std::move(parts)) {
-  Truth truth(dataset, train_rows);
+FoldTruth::FoldTruth(const Dataset& dataset, std::vector<ProfileRows> parts) : parts_(std::move(parts)) {
+  Truth truth(dataset);
   for (const ProfileRows& part : parts_) truth.add(part);
   table_ = truth.take_table();
   conditions_ = truth.take_rows();

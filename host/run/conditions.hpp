@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/array_view.hpp"
@@ -13,12 +15,31 @@
 
 namespace cdrzoo {
 
+/// Predicted profiles by row: those of a matrix, or made one at a time when they are asked for.
+class PredictedRows {
+ public:
+  /// [cols] of row i, in \p scratch or where it lies.
+  using Read = std::function<const float*(std::size_t i, std::vector<float>& scratch)>;
+  PredictedRows() = default;
+  PredictedRows(std::int64_t n, std::int64_t genes, Read read) : rows(n), cols(genes), read_(std::move(read)) {}
+  PredictedRows(MatrixView<float> all)  // NOLINT(google-explicit-constructor): a matrix has rows
+      : PredictedRows(all.rows, all.cols, [all](std::size_t i, std::vector<float>& /*scratch*/) {
+          return all.row(static_cast<std::int64_t>(i));
+        }) {}
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  [[nodiscard]] const float* row(std::size_t i, std::vector<float>& scratch) const { return read_(i, scratch); }
+
+ private:
+  Read read_;
+};
+
 /// The predictions of one part of a cell of task "expression", one entry per profile (row of Dataset::perturbations),
 /// references averaged already.
 struct PredictedProfiles {
   std::string part;                        ///< "validation" | "test"
   std::vector<std::int32_t> row;           ///< of Dataset::perturbations
-  MatrixView<float> prediction;            ///< [rows, genes]; read where status is 0 only
+  PredictedRows prediction;                ///< [rows, genes]; read where status is 0 only
   std::vector<std::int32_t> status;        ///< CDRZOO_ROW_*
   std::vector<std::int32_t> n_references;  ///< empty = the model asked for none
   std::vector<std::int32_t> in_context;    ///< 1 = a reference of this row is of its own context; empty = none
@@ -28,6 +49,8 @@ struct PredictedProfiles {
 struct ProfileRows {
   std::string part;  ///< "validation" | "test"
   std::vector<std::int32_t> row;
+  /// What the model that predicts them was trained on: of this are the mean of training profiles and singles_seen.
+  std::vector<std::int32_t> trained;
 };
 
 /// One condition of a part: its rows, and what scores of cells take from them.
@@ -41,8 +64,7 @@ struct ConditionRows {
 /// fold, which several threads may collect at once. Refers to the profiles of the data set.
 class FoldTruth {
  public:
-  /// \param train_rows of Dataset::perturbations: for the mean of training perturbed profiles and for singles_seen
-  FoldTruth(const Dataset& dataset, const std::vector<std::int32_t>& train_rows, std::vector<ProfileRows> parts);
+  FoldTruth(const Dataset& dataset, std::vector<ProfileRows> parts);
 
   /// Collects profiles to conditions, with everything that the scores need. Computes the scores that need single cells
   /// (energy_distance, mmd, *_ceiling) where a condition has several rows, for the part "test".

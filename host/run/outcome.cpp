@@ -17,8 +17,8 @@ namespace cdrzoo {
 namespace {
 
 constexpr std::uintmax_t kMaxStatusBytes = 16U << 20U;
-constexpr std::array<const char*, 9> kWorkerStatuses = {"ok",  "unsupported_entity", "numeric", "timeout",  "crash",
-                                                        "oom", "contract_violation", "error",   "cancelled"};
+constexpr std::array<const char*, 8> kWorkerStatuses = {
+    "ok", "numeric", "timeout", "crash", "oom", "contract_violation", "error", "cancelled"};
 
 std::string number(double value, int digits) {
   std::array<char, 64> text{};

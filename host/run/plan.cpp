@@ -64,11 +64,6 @@ void check_runnable(const Card& card, const Experiment& experiment, const Datase
   }
   check_blocks(card.id, "sample", card.sample_blocks, sample_blocks_of(experiment, dataset), dataset.name);
   check_blocks(card.id, "drug", card.drug_blocks, block_names(dataset.drugs.blocks), dataset.name);
-  const auto device = device_class(experiment.run.device);
-  if (std::find(card.devices.begin(), card.devices.end(), device) == card.devices.end()) {
-    throw UsageError("model " + card.id + " cannot run on device \"" + experiment.run.device +
-                     "\"; its card says: " + join({card.devices.begin(), card.devices.end()}));
-  }
   if (card.unlabelled_target == "required") {
     for (const auto& fold : split.folds) {
       if (!fold.unlabelled_samples.empty()) continue;
@@ -77,6 +72,17 @@ void check_runnable(const Card& card, const Experiment& experiment, const Datase
                        "\" has none; use split kind \"transfer\"");
     }
   }
+}
+
+/// The experiment's device, or the CPU where the model knows no other: baselines run beside models that need a GPU.
+std::string device_of(const Card& card, const Experiment& experiment) {
+  const auto can = [&](const std::string& device) {
+    return std::find(card.devices.begin(), card.devices.end(), device) != card.devices.end();
+  };
+  if (can(device_class(experiment.run.device))) return experiment.run.device;
+  if (can("cpu")) return "cpu";
+  throw UsageError("model " + card.id + " cannot run on device \"" + experiment.run.device +
+                   "\"; its card says: " + join({card.devices.begin(), card.devices.end()}));
 }
 
 std::vector<AssetFile> resolve_assets(const Card& card, const ModelRequest& request, const Experiment& experiment) {
@@ -126,7 +132,6 @@ nlohmann::json shared_inputs(const Experiment& experiment, const Dataset& datase
   nlohmann::json inputs = {{"protocol", kProtocolVersion},
                            {"data", dataset.file_hash()},
                            {"split", split.hash},
-                           {"device", device_class(experiment.run.device)},
                            {"task", experiment.task},
                            {"label", label_inputs(experiment)},
                            {"shuffle_labels", experiment.shuffle_labels},
@@ -140,6 +145,7 @@ nlohmann::json shared_inputs(const Experiment& experiment, const Dataset& datase
 }
 
 void add_model_inputs(nlohmann::json& inputs, const CellPlan& cell) {
+  inputs["device"] = device_class(cell.device);
   inputs["plugin"] = cell.model->plugin_hash;
   inputs["model"] = cell.model->card.id;
   inputs["card"] = sha256_hex(cell.model->card.json.dump());
@@ -230,7 +236,7 @@ Plan make_plan(const Experiment& experiment, const Dataset& dataset, const Split
   std::vector<CellPlan> models;
   std::set<std::string> names;
   std::map<std::string, std::string> same;  // model inputs -> name
-  for (const auto& request : experiment.models) {
+  const auto resolved = [&](const ModelRequest& request) {
     CellPlan cell;
     cell.model = &registry.find(request.id);
     cell.request = request;
@@ -241,8 +247,20 @@ Plan make_plan(const Experiment& experiment, const Dataset& dataset, const Split
       demands = split.of_perturbations ? profile_demands(dataset, split) : ProfileDemands{};
     }
     check_profile_card(cell.model->card, dataset, *demands);
+    cell.device = device_of(cell.model->card, experiment);
     cell.params = cell.model->card.resolve(request.params);
     cell.assets = resolve_assets(cell.model->card, request, experiment);
+    return cell;
+  };
+  for (const auto& request : experiment.models) {
+    CellPlan cell;
+    try {
+      cell = resolved(request);
+    } catch (const UsageError& e) {
+      if (!request.added) throw;
+      plan.left_out.push_back("the baseline " + request.id + " is left out: " + e.what());
+      continue;
+    }
     if (!names.insert(cell.request.name).second) {
       throw UsageError("two models are called \"" + cell.request.name + "\"; give each its own name = \"...\"");
     }
@@ -375,6 +393,7 @@ std::vector<double> shown_targets(const Experiment& experiment, const Split& spl
                  std::back_inserter(others));
   std::set_difference(others.begin(), others.end(), fold.train.begin(), fold.train.end(), std::back_inserter(rest));
   permute(y, rest, derive_seed(split.spec.seed, name + "/rest"));
+  permute(y, fold.references, derive_seed(split.spec.seed, name + "/references"));
   return y;
 }
 

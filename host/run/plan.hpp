@@ -32,6 +32,7 @@ struct CellPlan {
   ModelRequest request;
   std::vector<Param> params;
   std::vector<AssetFile> assets;
+  std::string device = "cpu";  ///< the experiment's where the model can use it, else cpu
   int repeat = 0;
   int fold = 0;
   std::uint64_t seed = 0;
@@ -42,8 +43,9 @@ struct Plan {
   const Experiment* experiment = nullptr;
   const Dataset* dataset = nullptr;
   const Split* split = nullptr;
-  std::vector<CellPlan> cells;  ///< in the order fold, seed, model: folds finish first
-  std::string run_id;           ///< hash of the experiment and of all keys
+  std::vector<CellPlan> cells;        ///< in the order fold, seed, model: folds finish first
+  std::vector<std::string> left_out;  ///< baselines that nobody named and that cannot run here, a sentence each
+  std::string run_id;                 ///< hash of the experiment and of all keys
 };
 
 /// Stochastic models (card) get every seed of the experiment, the others the first one only.
@@ -80,8 +82,9 @@ struct Targets {
 [[nodiscard]] std::vector<std::int32_t> usable_rows(const Experiment& experiment, const Dataset& dataset);
 
 /// The targets that models get to see: `targets.y`, or, with shuffle_labels (negative control), permuted among the rows
-/// of `fold.train` (and among early-stopping and validation rows outside of it). The permutation is a function of split
-/// seed, repeat and fold, so all models of a fold see the same one. Truth stays `targets.y`.
+/// of `fold.train` (and among early-stopping and validation rows outside of it, and among `fold.references`). The
+/// permutation is a function of split seed, repeat and fold, so all models of a fold see the same one. Truth stays
+/// `targets.y`.
 [[nodiscard]] std::vector<double> shown_targets(const Experiment& experiment, const Split& split, const Fold& fold,
                                                 const Targets& targets);
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
-#include <limits>
 #include <numeric>
 #include <set>
 
@@ -67,9 +66,14 @@ FoldProfiles make_fold_profiles(const Plan& plan, const Fold& fold) {
   own.y.resize(static_cast<std::size_t>(dataset.perturbations->size()));
   std::iota(own.y.begin(), own.y.end(), 0.0);
   const auto shown = shown_targets(*plan.experiment, *plan.split, fold, own);
-  out.shown.reserve(out.targets.size());
-  for (const auto row : out.targets)
-    out.shown.push_back(static_cast<std::int32_t>(shown[static_cast<std::size_t>(row)]));
+  const auto shown_of = [&](const Rows& rows) {
+    Rows of;
+    of.reserve(rows.size());
+    for (const auto row : rows) of.push_back(static_cast<std::int32_t>(shown[static_cast<std::size_t>(row)]));
+    return of;
+  };
+  out.shown = shown_of(out.targets);
+  out.entities_shown = shown_of(out.entities);
   return out;
 }
 
@@ -130,42 +134,44 @@ ProfileQueries profile_queries(const CellPlan& cell, const Fold& fold, const Fol
           make_query(rows.test, fold.test, profiles.test)};
 }
 
-AveragedProfiles average_references(const ProfileQuery& query, const RawProfilePart& answers) {
-  const auto genes = static_cast<std::size_t>(answers.mean.cols);
-  std::vector<std::size_t> first;  // observation with which each row begins
+AveragedProfiles::AveragedProfiles(const ProfileQuery& query, const RawProfilePart& answers)
+    : query_(query), answers_(answers) {
   for (std::size_t i = 0; i < query.row.size(); ++i)
-    if (i == 0 || query.row[i] != query.row[i - 1]) first.push_back(i);
-  std::sort(first.begin(), first.end(), [&](auto a, auto b) { return query.row[a] < query.row[b]; });
-
-  AveragedProfiles out;
-  out.prediction.assign(first.size() * genes, std::numeric_limits<float>::quiet_NaN());
-  std::vector<double> sum(genes);
-  for (std::size_t r = 0; r < first.size(); ++r) {
-    const auto row = query.row[first[r]];
-    std::fill(sum.begin(), sum.end(), 0.0);
-    std::int32_t answered = 0, measured = 0, in_context = 0;
-    for (std::size_t i = first[r]; i < query.row.size() && query.row[i] == row; ++i) {
-      if (!query.reference.empty()) {
-        const auto& reference = query.reference[i];
-        measured += reference.row_a >= 0 || reference.row_b >= 0 ? 1 : 0;
-        in_context = reference.in_context ? 1 : in_context;
-      }
-      if (answers.row_status[i] != 0) continue;
-      ++answered;
-      const float* mean = answers.mean.row(static_cast<std::int64_t>(i));
-      for (std::size_t g = 0; g < genes; ++g) sum[g] += static_cast<double>(mean[g]);
+    if (i == 0 || query.row[i] != query.row[i - 1]) first_.push_back(i);
+  std::sort(first_.begin(), first_.end(), [&](auto a, auto b) { return query.row[a] < query.row[b]; });
+  for (const auto begin : first_) {
+    bool answered = false;
+    std::int32_t measured = 0, inside = 0;
+    for (std::size_t i = begin; i < query.row.size() && query.row[i] == query.row[begin]; ++i) {
+      answered = answered || answers.row_status[i] == 0;
+      if (query.reference.empty()) continue;
+      const auto& reference = query.reference[i];
+      measured += reference.row_a >= 0 || reference.row_b >= 0 ? 1 : 0;
+      inside = reference.in_context ? 1 : inside;
     }
-    out.row.push_back(row);
-    out.status.push_back(answered > 0 ? 0 : answers.row_status[first[r]]);
-    if (!query.reference.empty()) {
-      out.n_references.push_back(measured);
-      out.in_context.push_back(in_context);
-    }
-    if (answered == 0) continue;
-    float* to = out.prediction.data() + r * genes;
-    for (std::size_t g = 0; g < genes; ++g) to[g] = static_cast<float>(sum[g] / answered);
+    row.push_back(query.row[begin]);
+    status.push_back(answered ? 0 : answers.row_status[begin]);
+    if (query.reference.empty()) continue;
+    n_references.push_back(measured);
+    in_context.push_back(inside);
   }
-  return out;
+}
+
+const float* AveragedProfiles::prediction(std::size_t i, std::vector<float>& scratch) const {
+  const auto genes = static_cast<std::size_t>(answers_.mean.cols);
+  std::vector<std::int64_t> answered;
+  for (std::size_t k = first_[i]; k < query_.row.size() && query_.row[k] == row[i]; ++k)
+    if (answers_.row_status[k] == 0) answered.push_back(static_cast<std::int64_t>(k));
+  if (answered.size() == 1) return answers_.mean.row(answered.front());
+  std::vector<double> sum(genes, 0.0);
+  for (const auto k : answered) {
+    const float* mean = answers_.mean.row(k);
+    for (std::size_t g = 0; g < genes; ++g) sum[g] += static_cast<double>(mean[g]);
+  }
+  scratch.resize(genes);
+  for (std::size_t g = 0; g < genes; ++g)
+    scratch[g] = static_cast<float>(sum[g] / static_cast<double>(answered.size()));
+  return scratch.data();
 }
 
 void check_profiles(const Experiment& experiment, const Dataset& dataset, const Split& split) {
@@ -180,11 +186,35 @@ void check_profiles(const Experiment& experiment, const Dataset& dataset, const 
   if (!dataset.perturbations || dataset.perturbations->size() == 0) {
     throw UsageError("task \"expression\" needs perturbation profiles, and data set " + dataset.name + " has none");
   }
+  (void)target_unit_of(dataset, split);
   if (!dataset.fitted_steps.empty()) {
     throw UsageError("data set " + dataset.name +
                      " has fitted steps, which would scale the controls and not the treated profiles; build it "
                      "without them for task \"expression\"");
   }
+}
+
+const std::string& target_unit_of(const Dataset& dataset, const Split& split) {
+  const auto& p = *dataset.perturbations;
+  std::set<std::int32_t> domains;
+  for (const auto& fold : split.folds) {
+    for (const auto* part : {&fold.train, &fold.validation, &fold.test, &fold.references}) {
+      for (const auto row : *part) {
+        const auto control = static_cast<std::size_t>(p.control[static_cast<std::size_t>(row)]);
+        domains.insert(dataset.samples.domain[control]);
+      }
+    }
+  }
+  const auto& names = dataset.domains;
+  const auto first = static_cast<std::size_t>(*domains.begin());
+  for (const auto domain : domains) {
+    const auto other = static_cast<std::size_t>(domain);
+    if (names.expression_unit[other] == names.expression_unit[first]) continue;
+    throw UsageError("the split has profiles of two units, \"" + names.expression_unit[first] + "\" of domain " +
+                     names.name[first] + " and \"" + names.expression_unit[other] + "\" of domain " +
+                     names.name[other] + "; name one domain as source in [split]");
+  }
+  return names.expression_unit[first];
 }
 
 ProfileDemands profile_demands(const Dataset& dataset, const Split& split) {

@@ -18,8 +18,10 @@ namespace cdrzoo {
 struct FoldProfiles {
   /// Of the rows of fold.validation and fold.test, in that order; empty where no model of the plan asks for references.
   std::vector<RowReferences> validation, test;
-  /// Ascending. Profiles that serve as references: entity `samples of the data set + i` is profile entities[i].
+  /// Ascending. Profiles that serve as references: entity `samples of the data set + i` stands for profile entities[i].
   std::vector<std::int32_t> entities;
+  /// Whose profile each of these shows: its own or, with shuffle_labels, another's, as the targets do.
+  std::vector<std::int32_t> entities_shown;
   /// Rows of Dataset::perturbations in the order of the targets file: early_stop, the other training rows, and for
   /// refit = "train+val" the validation rows. So what any model of the fold trains on is one run of rows.
   std::vector<std::int32_t> targets;
@@ -59,18 +61,30 @@ struct ProfileQueries {
 /// The rows are in the order of query_rows.
 [[nodiscard]] ProfileQueries profile_queries(const CellPlan& cell, const Fold& fold, const FoldProfiles& profiles);
 
-/// One prediction per row, rows ascending.
-struct AveragedProfiles {
+/// One prediction per row, rows ascending: the mean over the references of a row (protocol 3), without those that the
+/// model declined. A prediction is computed when it is asked for, since those of many cells need not fit the memory.
+/// Refers to its arguments.
+class AveragedProfiles {
+ public:
+  AveragedProfiles(const ProfileQuery& query, const RawProfilePart& answers);
+
   std::vector<std::int32_t> row;
-  std::vector<float> prediction;                       ///< [rows, genes]; NaN where status is not 0
   std::vector<std::int32_t> status;                    ///< 0, or of its first reference where all failed
   std::vector<std::int32_t> n_references, in_context;  ///< as PredictedProfiles has them
+  /// [genes] of row[i], where status[i] is 0; in \p scratch, or where the one answer lies.
+  [[nodiscard]] const float* prediction(std::size_t i, std::vector<float>& scratch) const;
+
+ private:
+  const ProfileQuery& query_;
+  const RawProfilePart& answers_;
+  std::vector<std::size_t> first_;  ///< observation with which each row begins
 };
-/// Mean over the references of a row (protocol 3), without those that the model declined.
-[[nodiscard]] AveragedProfiles average_references(const ProfileQuery& query, const RawProfilePart& answers);
 
 /// \throws UsageError, in one sentence, if data set, split and task do not go together.
 void check_profiles(const Experiment& experiment, const Dataset& dataset, const Split& split);
+
+/// The unit of the profiles that the split divides. \throws UsageError if they have several
+[[nodiscard]] const std::string& target_unit_of(const Dataset& dataset, const Split& split);
 
 /// What the rows of a split demand of a card.
 struct ProfileDemands {

@@ -2,6 +2,7 @@
 #include "run/references.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 #include <map>
@@ -102,14 +103,16 @@ class Chooser {
 
   [[nodiscard]] Candidates candidates(std::int32_t row, std::int32_t member, bool own_context_first) const {
     const auto context = profiles_.context[at(row)];
-    Rows here, elsewhere;
+    const auto group_of = [&](std::int32_t c) -> const std::string& { return profiles_.context_group[at(c)]; };
+    Rows here, kin, elsewhere;  // kin: other contexts of the same group, two biopsies of a patient
     for (const auto single : singles_[at(member)]) {
-      (profiles_.context[at(single)] == context ? here : elsewhere).push_back(single);
+      const auto other = profiles_.context[at(single)];
+      (other == context ? here : group_of(other) == group_of(context) ? kin : elsewhere).push_back(single);
     }
-    const bool in_context = own_context_first ? !here.empty() : elsewhere.empty() && !here.empty();
-    auto chosen = of_same_dose(row, in_context ? here : elsewhere);
-    if (chosen.empty()) chosen.push_back(-1);
-    return {std::move(chosen), in_context};
+    const auto order = own_context_first ? std::array{&here, &kin, &elsewhere} : std::array{&elsewhere, &kin, &here};
+    const auto first = std::find_if(order.begin(), order.end(), [](const Rows* rows) { return !rows->empty(); });
+    if (first == order.end()) return {{-1}, false};
+    return {of_same_dose(row, **first), *first != &elsewhere};
   }
 
   /// Those with the dose and time of \p row; all of them if there are none.

@@ -16,7 +16,8 @@ struct Reference {
   std::int32_t control_a = -1;  ///< control of that profile
   std::int32_t row_b = -1;      ///< a double's `drug_b`, alone; -1 for a single
   std::int32_t control_b = -1;
-  bool in_context = false;  ///< one of the two was measured in the context of the row itself: tables say so
+  /// One of the two was measured in the context of the row itself, or in another one of its group: tables say so.
+  bool in_context = false;
 };
 
 /// References of one query row, at least one: without any measured profile it is one of -1.

@@ -332,7 +332,7 @@ class Run {
       command.log = temporary / "log.txt";
       command.timeout_s = limits.timeout_s;
       command.grace_s = cell.model->card.cancel_latency_s + 0.5;
-      command.limit_data = limits.device == "cpu";
+      command.limit_data = cell.device == "cpu";
       command.memory_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(limits.memory_mb, 0)) << 20U;
       const WorkerEnd end =
           run_worker(command, stop_, [&](const WorkerProgress& progress) { display_.progressed(slot, progress); });
@@ -399,10 +399,14 @@ class Run {
       predicted += table.status[i] == 0 ? 1U : 0U;
       numeric = numeric || table.status[i] == kRowNumeric;
     }
-    if (predicted == 0 && table.size() > first_test) {
-      outcome.status = numeric ? "numeric" : "unsupported_entity";
-      outcome.message = "predict: the model declined all " + std::to_string(rows.test.size()) + " test rows";
-    }
+    if (predicted == 0 && table.size() > first_test) none_predicted(numeric, rows.test.size(), "rows", outcome);
+  }
+
+  /// A model that says of every row that it cannot tell has answered: its rows are filled with the baseline, so that
+  /// nobody gains by leaving out a fold. Numbers that are none are a failure.
+  static void none_predicted(bool numeric, std::size_t n, const char* rows, Outcome& outcome) {
+    if (numeric) outcome.status = "numeric";
+    outcome.message = "predict: the model declined all " + std::to_string(n) + " test " + rows;
   }
 
   /// The same for profiles: mean over references, then by condition.
@@ -419,24 +423,23 @@ class Run {
       outcome.message = e.what();
       return;
     }
-    const auto validation = average_references(queries.validation, raw.validation);
-    const auto test = average_references(queries.test, raw.test);
-    raw = {};  // the mapping of what may be many gigabytes
+    const AveragedProfiles validation(queries.validation, raw.validation);
+    const AveragedProfiles test(queries.test, raw.test);
     const auto part = [&](const char* name, const AveragedProfiles& mean) {
+      const auto read = [&mean](std::size_t i, std::vector<float>& scratch) { return mean.prediction(i, scratch); };
       return PredictedProfiles{
-          name,        mean.row,          {mean.prediction.data(), static_cast<std::int64_t>(mean.row.size()), genes},
+          name,        mean.row,          {static_cast<std::int64_t>(mean.row.size()), genes, read},
           mean.status, mean.n_references, mean.in_context};
     };
     table.conditions =
         truth_of(cell, validation.row, test.row)->collect({part("validation", validation), part("test", test)});
     if (std::all_of(test.status.begin(), test.status.end(), [](auto status) { return status != 0; })) {
       const bool numeric = std::find(test.status.begin(), test.status.end(), kRowNumeric) != test.status.end();
-      outcome.status = numeric ? "numeric" : "unsupported_entity";
-      outcome.message = "predict: the model declined all " + std::to_string(test.row.size()) + " test profiles";
+      none_predicted(numeric, test.row.size(), "profiles", outcome);
     }
   }
 
-  /// The same for all models of a fold, in the order of rows that average_references() makes.
+  /// The same for all models of a fold, in the order of rows that AveragedProfiles has.
   std::shared_ptr<const FoldTruth> truth_of(const CellPlan& cell, const std::vector<std::int32_t>& validation,
                                             const std::vector<std::int32_t>& test) {
     std::shared_future<std::shared_ptr<const FoldTruth>> truth;
@@ -446,14 +449,15 @@ class Run {
       if (!known.valid()) {
         // Deferred: computed by the first who asks, outside of the lock, while others wait for it.
         known = std::async(std::launch::deferred, [this, &cell, validation, test] {
-          // The mean of the training profiles is the mean of what the tested model was trained on.
+          // The tested model may be trained on the validation rows, the one that predicts these is not.
           const Fold& fold = plan_.split->at(cell.repeat, cell.fold);
-          std::vector<std::int32_t> trained = fold.train;
+          std::vector<std::int32_t> refitted = fold.train;
           if (plan_.experiment->refit == "train+val") {
-            trained.insert(trained.end(), fold.validation.begin(), fold.validation.end());
+            refitted.insert(refitted.end(), fold.validation.begin(), fold.validation.end());
           }
           return std::make_shared<const FoldTruth>(
-              *plan_.dataset, trained, std::vector<ProfileRows>{{"validation", validation}, {"test", test}});
+              *plan_.dataset,
+              std::vector<ProfileRows>{{"validation", validation, fold.train}, {"test", test, std::move(refitted)}});
         });
       }
       truth = known;
@@ -580,7 +584,7 @@ class Run {
     r.host = {{"cdrzoo", CDRZOO_VERSION},
               {"threads", threads()},
               {"jobs", jobs_},
-              {"device", experiment.run.device},
+              {"device", cell.device},
               {"timeout_s", experiment.run.timeout_s},
               {"memory_mb", experiment.run.memory_mb},
               {"environment", environment.record},

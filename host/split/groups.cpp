@@ -193,7 +193,10 @@ Grouping group_profiles(const Dataset& dataset, const std::string& type) {
       if (!name.empty()) name += kPairSeparator;
       name += part;
     };
-    if (by_context) add(profiles.contexts[at(profiles.context[row])]);
+    if (by_context) {
+      const auto context = at(profiles.context[row]);
+      add(by_condition ? profiles.contexts[context] : profiles.context_group[context]);
+    }
     if (by_perturbation) {
       const auto [a, b] = members.of_row[row];
       const auto& first = members.name[at(a)];

@@ -47,6 +47,9 @@ void finish_user_profiles_fold(const Dataset& dataset, Fold& fold, const std::st
 /// assert_disjoint for a split of perturbation rows.
 void assert_disjoint_profiles(const Dataset& dataset, const Split& split);
 
+/// Split::group_type of a kind; empty for "file", whose groups are found from the rows.
+[[nodiscard]] std::string group_type_of(const SplitSpec& spec);
+
 /// Throws the std::logic_error of two parts that share \p what.
 [[noreturn]] void overlap(const Fold& fold, const std::string& what, const std::string& a, const std::string& b);
 

@@ -421,9 +421,9 @@ void check_profile_keys(const SplitSpec& spec) {
   if (spec.singles_seen < -1 || spec.singles_seen > 2) {
     throw UsageError("singles_seen is 2, 1, 0 or -1 (any), not " + std::to_string(spec.singles_seen));
   }
-  if (spec.references < 0) {
-    throw UsageError("references is a number of profiles, or 0 for the default, not " +
-                     std::to_string(spec.references));
+  if (spec.references < 0 || spec.references > kMaxReferences) {
+    throw UsageError("references is a number of profiles up to " + std::to_string(kMaxReferences) +
+                     ", or 0 for the default, not " + std::to_string(spec.references));
   }
   if (is_perturbation_kind(spec.kind)) {
     for (auto name = spec.contexts.begin(); name != spec.contexts.end(); ++name) {
@@ -492,6 +492,23 @@ void add_row(Fold& fold, std::int32_t row, Part part) {
     case Part::test: fold.test.push_back(row); break;
     case Part::reference: fold.references.push_back(row); break;
   }
+}
+
+std::string group_type_of(const SplitSpec& spec) {
+  static const std::map<std::string, std::string> kTypes = {{"lpo", "pair"},
+                                                            {"lco", "sample"},
+                                                            {"ldo", "drug"},
+                                                            {"lto", "tissue"},
+                                                            {"lso", "scaffold"},
+                                                            {"lcdo", "sample x drug"},
+                                                            {"pairs811", "pair"},
+                                                            {"unseen_context", "context"},
+                                                            {"unseen_perturbation", "perturbation"},
+                                                            {"unseen_pair", "context x perturbation"},
+                                                            {"unseen_combination", "combination"}};
+  if (spec.kind == "transfer") return spec.inner_group;
+  const auto found = kTypes.find(spec.kind);
+  return found == kTypes.end() ? "" : found->second;
 }
 
 void finish_user_fold(const Dataset& dataset, Fold& fold, const std::string& group_type, std::uint64_t seed) {

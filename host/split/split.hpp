@@ -32,6 +32,8 @@ struct SplitSpec {
   /// else 1
   int references = 0;
 };
+/// Each reference is a prediction of all genes, which the host keeps until it has averaged those of a row.
+inline constexpr int kMaxReferences = 1000;
 
 /// Row indices of one fold, into Dataset::responses or, where the split is of perturbations, into
 /// Dataset::perturbations; each sorted ascending.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -12,6 +14,7 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "base/csv_field.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/hash.hpp"
@@ -213,7 +216,7 @@ SplitSpec read_spec(const Object& object, bool of_perturbations) {
   if (of_perturbations) {
     spec.singles_seen = static_cast<int>(object.integer("singles_seen", -1, 2));
     spec.contexts = object.texts("contexts");
-    spec.references = static_cast<int>(object.integer("references", 0, 1000000));
+    spec.references = static_cast<int>(object.integer("references", 0, kMaxReferences));
   }
   return spec;
 }
@@ -281,13 +284,6 @@ void check_disjoint(const Source& source, const Dataset& dataset, const Split& s
 // --- tables
 // -----------------------------------------------------------------------------------------------------------
 
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
 /// The table of a user's split: known columns only, fields by name.
 class PartTable {
  public:
@@ -317,6 +313,22 @@ class PartTable {
       reader_.wrong(column_.at(name), "'" + field + "' is not a whole number below " + std::to_string(below));
     }
     return value;
+  }
+  /// Throws if the table has the column and its number is not \p wanted; empty stands for NaN.
+  void require_number(const std::string& name, float wanted, const std::string& of) const {
+    if (!has(name)) return;
+    const auto& field = text(name);
+    float value = std::nanf("");
+    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+    const bool number = error == std::errc() && end == field.data() + field.size();
+    if (field.empty() ? std::isnan(wanted) : number && value == wanted) return;
+    reader_.wrong(column_.at(name), of + " has " + (std::isnan(wanted) ? "none" : profile_number(wanted)) +
+                                        " there, and the table says '" + field + "'");
+  }
+  /// The same for a text.
+  void require_text(const std::string& name, const std::string& wanted, const std::string& of) const {
+    if (!has(name) || text(name) == wanted) return;
+    reader_.wrong(column_.at(name), of + " has '" + wanted + "' there, and the table says '" + text(name) + "'");
   }
   [[nodiscard]] std::size_t line() const { return static_cast<std::size_t>(reader_.line()); }
 
@@ -359,6 +371,23 @@ class RecordIndex {
   std::unordered_map<std::string, std::vector<std::int32_t>> row_of_;
 };
 
+/// Numbers of rows are easily of another file: what else the table says of a profile must be true of the row.
+void check_profile_row(const PartTable& table, const Dataset& dataset, std::int32_t profile) {
+  const auto& profiles = *dataset.perturbations;
+  const auto row = static_cast<std::size_t>(profile);
+  const auto of = "profile " + std::to_string(profile);
+  const auto drug = [&](std::int32_t index) {
+    return index < 0 ? std::string() : dataset.drugs.id[static_cast<std::size_t>(index)];
+  };
+  const auto control = static_cast<std::size_t>(profiles.control[row]);
+  table.require_text("domain", dataset.domains.name[static_cast<std::size_t>(dataset.samples.domain[control])], of);
+  table.require_text("context", profiles.contexts[static_cast<std::size_t>(profiles.context[row])], of);
+  table.require_text("drug", drug(profiles.drug[row]), of);
+  table.require_text("drug_b", drug(profiles.drug_b[row]), of);
+  table.require_number("dose_log10_molar", profiles.dose_log10_molar[row], of);
+  table.require_number("time_h", profiles.time_h[row], of);
+}
+
 Part part_from(const Source& source, std::size_t line, const std::string& word, bool of_perturbations) {
   if (word == "train") return Part::train;
   if (word == "early_stop") return Part::early_stop;
@@ -370,7 +399,7 @@ Part part_from(const Source& source, std::size_t line, const std::string& word, 
 }
 
 /// The coarsest unit in which train, validation and test share nothing: what the table leaves out.
-std::string group_type_of(const Dataset& dataset, const std::vector<Fold>& folds, bool of_perturbations) {
+std::string coarsest_type_of(const Dataset& dataset, const std::vector<Fold>& folds, bool of_perturbations) {
   const auto holds = [&](const std::string& type) {
     Split candidate;
     candidate.spec.kind = "file";
@@ -406,6 +435,8 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
   if (!by_record && !by_name) {
     source.fail(1, "the table needs the column record, or the columns sample and drug, or, of perturbations, profile");
   }
+  if (of_perturbations && table.has("record"))
+    source.fail(1, "the table has the columns record and profile: it divides records or perturbation profiles");
   if (!table.has("fold") || !table.has("part")) source.fail(1, "the table needs the columns fold and part");
   if (of_perturbations && !dataset.perturbations) {
     source.fail(1, "it divides perturbation profiles, and " + dataset.path.string() + " has none");
@@ -437,6 +468,7 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
                                       "' and drug '" + table.text("drug") + "'");
       }
       rows = {row};
+      if (of_perturbations) check_profile_row(table, dataset, row);
     }
     const auto part = part_from(source, table.line(), table.text("part"), of_perturbations);
     auto& part_of = parts[{repeat, fold}];
@@ -472,7 +504,7 @@ Split read_table(const fs::path& path, const Dataset& dataset, const std::vector
     split.folds.push_back(std::move(fold));
   }
   check_numbering(source, split);
-  split.group_type = group_type_of(dataset, split.folds, of_perturbations);
+  split.group_type = coarsest_type_of(dataset, split.folds, of_perturbations);
   for (auto& fold : split.folds) {
     if (of_perturbations) {
       finish_user_profiles_fold(dataset, fold, split.group_type);
@@ -508,6 +540,10 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
       return true;
     });
   } catch (const json::exception&) {
+    if (path.extension() == ".csv") {
+      source.fail("this is a table of parts, not a split file; cdrzoo split make --kind file --file " + path.string() +
+                  " -o FILE.json makes one of it");
+    }
     source.fail("this is no split file: the JSON is damaged or cut off");
   }
   const Object file(source, value, "the split file");
@@ -554,6 +590,10 @@ Split read_split(const fs::path& path, const Dataset& dataset) {
                                                       "combination", "condition"};
   const auto& types = split.of_perturbations ? kProfileTypes : kTypes;
   if (types.count(split.group_type) == 0) source.fail("unknown group type '" + split.group_type + "'");
+  if (const auto type = group_type_of(split.spec); !type.empty() && type != split.group_type) {
+    source.fail("its groups are of the type '" + split.group_type + "', and those of its kind '" + split.spec.kind +
+                "' are of the type '" + type + "'");
+  }
   const auto& folds = file.get("folds");
   if (!folds.is_array()) source.fail("member 'folds' is not a list");
   for (const auto& fold : folds) {
@@ -672,9 +712,12 @@ void write_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& r
 }
 
 void write_profile_groups_csv(const Dataset& dataset, const std::vector<std::int32_t>& rows, const fs::path& path) {
-  std::string text = "profile,domain,context,group,group_b,dose_log10_molar,time_h\n";
+  const auto& profiles = *dataset.perturbations;
+  std::string text = "profile,domain,context,group,group_b,dose_log10_molar,time_h,context_group\n";
   for (const auto row : rows) {
-    text += std::to_string(row) + profile_fields(dataset, static_cast<std::size_t>(row), dataset.drugs.group) + '\n';
+    const auto r = static_cast<std::size_t>(row);
+    text += std::to_string(row) + profile_fields(dataset, r, dataset.drugs.group) + ',' +
+            csv_field(profiles.context_group[static_cast<std::size_t>(profiles.context[r])]) + '\n';
   }
   write_file_atomically(path, text);
 }

@@ -144,12 +144,15 @@ class Maker {
   std::vector<std::map<std::string, Rows>> units() const {
     const auto& profiles = *dataset_.perturbations;
     const auto singles = rows_with(members_, rows_, false);
-    std::vector<std::set<std::int32_t>> contexts(members_.name.size());
-    for (const auto row : singles) contexts[at(members_.of_row[at(row)][0])].insert(profiles.context[at(row)]);
+    const auto context = [&](std::int32_t row) -> const std::string& {
+      return profiles.context_group[at(profiles.context[at(row)])];
+    };
+    std::vector<std::set<std::string>> contexts(members_.name.size());
+    for (const auto row : singles) contexts[at(members_.of_row[at(row)][0])].insert(context(row));
     std::vector<std::map<std::string, Rows>> units(members_.name.size());
     for (const auto row : singles) {
       const auto g = at(members_.of_row[at(row)][0]);
-      const auto unit = contexts[g].size() > 1 ? profiles.contexts[at(profiles.context[at(row)])]
+      const auto unit = contexts[g].size() > 1 ? context(row)
                                                : profile_number(profiles.dose_log10_molar[at(row)]) + kPairSeparator +
                                                      profile_number(profiles.time_h[at(row)]);
       units[g][members_.name[g] + kPairSeparator + unit].push_back(row);

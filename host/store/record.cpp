@@ -9,8 +9,8 @@ namespace cdrzoo {
 namespace {
 
 constexpr int kRecordVersion = 1;
-constexpr std::array<const char*, 9> kStatuses = {"ok",  "unsupported_entity", "numeric", "timeout",  "crash",
-                                                  "oom", "contract_violation", "error",   "cancelled"};
+constexpr std::array<const char*, 8> kStatuses = {"ok",    "numeric",  "timeout", "crash", "oom", "contract_violation",
+                                                  "error", "cancelled"};
 
 /// Reads members of a JSON object; a missing or mistyped one is a DataError that names file and member.
 class Reader {
@@ -24,7 +24,7 @@ class Reader {
     try {
       json_.at(name).get_to(out);
     } catch (const nlohmann::json::exception& e) {
-      throw DataError(where_ + ": the record's member \"" + name + "\" cannot be read: " + e.what());
+      throw DataError(where_ + ": the record's member \"" + name + "\" cannot be read: " + words_of(e));
     }
   }
   void operator()(const char* name, nlohmann::json& out) const {

@@ -38,7 +38,7 @@ nlohmann::json parse_json_file(const fs::path& path) {
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& e) {
-    throw DataError(path.string() + ": damaged, not a JSON document: " + e.what());
+    throw DataError(path.string() + ": damaged, not a JSON document: " + words_of(e));
   }
 }
 
@@ -269,7 +269,7 @@ std::string checked_predictions(const fs::path& folder) {
     file.at("bytes").get_to(bytes);
     file.at("sha256").get_to(sha256);
   } catch (const nlohmann::json::exception& e) {
-    throw DataError(record_path.string() + ": the record does not describe predictions.h5: " + e.what());
+    throw DataError(record_path.string() + ": the record does not describe predictions.h5: " + words_of(e));
   }
   std::string image = read_file(path);
   if (image.size() != bytes) {
@@ -319,7 +319,7 @@ std::vector<Store::Run> Store::runs() const {
       json.at("started_at").get_to(run.started_at);
       run.experiment = json.at("experiment");
     } catch (const nlohmann::json::exception& e) {
-      throw DataError(entry.path().string() + ": not the file of a run: " + e.what());
+      throw DataError(entry.path().string() + ": not the file of a run: " + words_of(e));
     }
     runs.push_back(std::move(run));
   }

@@ -44,7 +44,7 @@ struct Record {
   int repeat = 0, fold = 0;
   std::uint64_t seed = 0;
   std::string protocol;
-  /// ok | unsupported_entity | numeric | timeout | crash | oom | contract_violation | error | cancelled
+  /// ok | numeric | timeout | crash | oom | contract_violation | error | cancelled
   std::string status = "ok";
   std::string message;  ///< one sentence for a failure: stage, what happened
   std::int64_t n_train = 0, n_validation = 0, n_test = 0, n_train_groups = 0, n_test_groups = 0;

@@ -11,7 +11,7 @@ namespace cdrzoo::worker {
 
 /// How a task ended; status.json on disk.
 struct Status {
-  /// ok | unsupported_entity | numeric | timeout | oom | contract_violation | error | cancelled
+  /// ok | numeric | timeout | oom | contract_violation | error | cancelled
   std::string status = "ok";
   std::string message;         ///< one sentence for a failure
   std::string where;           ///< the plugin's own words for the step, may be empty

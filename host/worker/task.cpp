@@ -122,7 +122,7 @@ Task Task::read(const std::filesystem::path& file) {
     task.file = where;
     return task;
   } catch (const json::exception& e) {
-    throw DataError(file.string() + " is not a task file: " + e.what());
+    throw DataError(file.string() + " is not a task file: " + words_of(e));
   } catch (const DataError& e) {
     throw DataError(file.string() + " cannot be used: " + e.what());
   }

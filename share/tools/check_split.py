@@ -151,7 +151,7 @@ def transfer(records, spec, repeat):
 
 
 class Profiles:
-    """Rows of perturbations: context, one or two drug groups, and the condition that all weights count."""
+    """Rows of perturbations: context and its identity, one or two drug groups, and the condition that all weights count."""
 
     def __init__(self, path):
         with open(path, newline="", encoding="utf-8") as lines:
@@ -159,12 +159,13 @@ class Profiles:
         self.index = [int(row["profile"]) for row in rows]
         self.domain = [row["domain"] for row in rows]
         self.context = [row["context"] for row in rows]
+        self.identity = [row["context_group"] for row in rows]
         self.members = [tuple(sorted(g for g in (row["group"], row["group_b"]) if g)) for row in rows]
         self.dose = [row["dose_log10_molar"] + "\x1f" + row["time_h"] for row in rows]
 
     def only(self, keep):
         keep = [i for i in range(len(self)) if keep(self.domain[i], self.context[i])]
-        for name in ("index", "domain", "context", "members", "dose"):
+        for name in ("index", "domain", "context", "identity", "members", "dose"):
             setattr(self, name, [getattr(self, name)[i] for i in keep])
 
     def weights(self, names, take):
@@ -193,11 +194,11 @@ def held_out_groups(profiles, spec, repeat, names, testable, mode):
 
 
 def unseen_context(profiles, spec, repeat):
-    return held_out_groups(profiles, spec, repeat, profiles.context, lambda i: True, "UNSEEN_CONTEXT")
+    return held_out_groups(profiles, spec, repeat, profiles.identity, lambda i: True, "UNSEEN_CONTEXT")
 
 
 def unseen_pair(profiles, spec, repeat):
-    names = ["\x1f".join((context, *members)) for context, members in zip(profiles.context, profiles.members)]
+    names = ["\x1f".join((context, *members)) for context, members in zip(profiles.identity, profiles.members)]
     return held_out_groups(profiles, spec, repeat, names, lambda i: True, "UNSEEN_PAIR")
 
 
@@ -208,10 +209,10 @@ def unseen_perturbation(profiles, spec, repeat):
     names = [members[0] for members in profiles.members]
     for i, name in enumerate(names):
         if single[i]:
-            contexts[name].add(profiles.context[i])
+            contexts[name].add(profiles.identity[i])
 
     def unit(i):
-        return names[i] + "\x1f" + (profiles.context[i] if len(contexts[names[i]]) > 1 else profiles.dose[i])
+        return names[i] + "\x1f" + (profiles.identity[i] if len(contexts[names[i]]) > 1 else profiles.dose[i])
 
     for i, name in enumerate(names):
         if single[i]:

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "metrics/column_means.hpp"
 #include "metrics/metrics.hpp"
 #include "metrics/perturbation.hpp"
 
@@ -69,8 +70,13 @@ int main(int argc, char** argv) {
   for (float& value : cells) value = static_cast<float>(normal(generator));
   const cdrzoo::MatrixView<float> truth{cells.data(), kCells / 2, kGenes};
   const cdrzoo::MatrixView<float> prediction{cells.data() + kCells / 2 * kGenes, kCells / 2, kGenes};
-  const std::vector<double> mean = cdrzoo::column_means(truth);
-  const std::vector<double> predicted = cdrzoo::column_means(prediction);
+  const auto mean_of = [](const cdrzoo::MatrixView<float>& matrix) {
+    cdrzoo::ColumnMeans means(matrix.cols);
+    for (std::int64_t i = 0; i < matrix.rows; ++i) means.add(matrix.row(i));
+    return means.take();
+  };
+  const std::vector<double> mean = mean_of(truth);
+  const std::vector<double> predicted = mean_of(prediction);
   const std::vector<double> control(mean.size(), 0);
   const std::vector<std::int32_t> deg = cdrzoo::largest_differences(mean, control, 100);
   const cdrzoo::ConditionMeans condition{mean, predicted, control, control, deg, control};

@@ -32,6 +32,11 @@ class TinyPerturbations {
     add_drug(id, group);
     return *this;
   }
+  /// A context whose identity is another's: a second biopsy of a patient.
+  TinyPerturbations& kin(const std::string& context, const std::string& group) {
+    dataset_.samples.group[static_cast<std::size_t>(add_context(context, 0))] = group;
+    return *this;
+  }
   /// \p cells rows of one condition; an empty \p second is none.
   TinyPerturbations& profile(const std::string& context, const std::string& first, const std::string& second = "",
                              float dose = std::numeric_limits<float>::quiet_NaN(), int cells = 1,
@@ -106,6 +111,8 @@ class TinyPerturbations {
     p.condition = condition_;
     p.replicates = replicates_;
     p.contexts = contexts_;
+    for (std::size_t c = 0; c < contexts_.size(); ++c) p.controls.push_back({static_cast<std::int32_t>(c)});
+    p.context_group = dataset_.samples.group;
     p.conditions = static_cast<std::int64_t>(number.size());
     dataset_.perturbations = p;
     return dataset_;

@@ -343,7 +343,7 @@ TEST_CASE("The table of conditions sorts by the change, knows what is lower and 
   CHECK_THAT(table, test::contains("Best naive baseline, chosen on validation rows by mse"));
   CHECK(table.find("energy_distance") == std::string::npos);  // no cells, no column
   CHECK_THAT(table, test::contains("mean over the test conditions of a fold, up to 4 of 4"));
-  CHECK_THAT(table, test::contains("test/train ratio 0.5 (groups)"));  // not 16 of 320 cells
+  CHECK_THAT(table, test::contains("test/train ratio 1/2 (groups)"));  // not 16 of 320 cells
 }
 
 TEST_CASE("A default column that is undefined everywhere is left out, one that was asked for is not") {

@@ -92,8 +92,8 @@ const ConditionTable::Metric& metric(const ConditionTable& table, const std::str
 ConditionTable collect(const Dataset& dataset, const std::vector<std::int32_t>& train,
                        const std::vector<PredictedProfiles>& parts) {
   std::vector<ProfileRows> rows;
-  for (const auto& part : parts) rows.push_back({part.part, part.row});
-  return FoldTruth(dataset, train, rows).collect(parts);
+  for (const auto& part : parts) rows.push_back({part.part, part.row, train});
+  return FoldTruth(dataset, rows).collect(parts);
 }
 
 Dataset open(const DatasetContent& content, const TemporaryFolder& folder) {
@@ -126,14 +126,14 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
   std::vector<float> predicted(6 * kGenes);
   for (std::size_t i = 0; i < predicted.size(); ++i) predicted[i] = static_cast<float>(i);
   std::fill(predicted.begin() + kGenes, predicted.begin() + 2 * kGenes, kNan);  // declined: must not be read
-  test.prediction = {predicted.data(), 6, kGenes};
+  test.prediction = MatrixView<float>{predicted.data(), 6, kGenes};
   test.status = {0, 1, 0, 0, 2, 2};
   test.n_references = {3, 2, 3, 1, 1, 0};
   test.in_context = {0, 0, 1, 0, 0, 0};
   PredictedProfiles validation;
   validation.part = "validation";
   validation.row = br;
-  validation.prediction = {predicted.data(), 1, kGenes};
+  validation.prediction = MatrixView<float>{predicted.data(), 1, kGenes};
   validation.status = {0};
   const ConditionTable table = collect(dataset, train, {validation, test});
 
@@ -191,6 +191,54 @@ TEST_CASE("Cells of a condition become one row with means, references and what t
   CHECK(untrained.train_shifted.empty());
 }
 
+TEST_CASE("The control of a context is the mean of all its controls, also of those that no row points at") {
+  const TemporaryFolder folder;
+  auto content = content_of_cells({{0, 0, -1, -6, 24, 1}, {1, 0, -1, -6, 24, 2}});
+  content.control_context = {0, 0, 1, 1};  // the one row of A points at the first of two
+  const Dataset dataset = open(content, folder);
+  std::vector<float> predicted(kGenes, 1);
+  const PredictedProfiles test{
+      "test", rows_of(dataset, "A", "p"), {MatrixView<float>{predicted.data(), 1, kGenes}}, {0}, {}, {}};
+  const ConditionTable table = collect(dataset, rows_of(dataset, "B", "p"), {test});
+  CHECK_THAT(static_cast<double>(table.control[0]), WithinAbs(1.5, 1e-6));
+}
+
+TEST_CASE("Each part is scored against what the model that predicts it was trained on") {
+  const TemporaryFolder folder;
+  const Dataset dataset = open(
+      content_of_cells({{0, 0, -1, -6, 24, 1}, {0, 1, -1, -6, 24, 1}, {0, 2, -1, -6, 24, 1}, {1, 0, 1, kNan, kNan, 1}}),
+      folder);
+  const auto train = rows_of(dataset, "A", "q"), validation = rows_of(dataset, "A", "p"),
+             test = rows_of(dataset, "A", "r");
+  auto refitted = train;
+  refitted.insert(refitted.end(), validation.begin(), validation.end());
+  std::vector<float> predicted(kGenes, 1);
+  const MatrixView<float> one{predicted.data(), 1, kGenes};
+  const std::vector<ProfileRows> rows = {{"validation", validation, train}, {"test", test, refitted}};
+  const ConditionTable table =
+      FoldTruth(dataset, rows)
+          .collect({{"validation", validation, one, {0}, {}, {}}, {"test", test, one, {0}, {}, {}}});
+  for (std::int64_t g = 0; g < kGenes; ++g) {
+    const auto mean = [&](std::size_t i) {
+      return static_cast<double>(table.train_perturbed[static_cast<std::size_t>(table.train_row[i] * kGenes + g)]);
+    };
+    CHECK_THAT(mean(0), WithinAbs(mean_truth(dataset, train, g), 1e-6));
+    CHECK_THAT(mean(1), WithinAbs(mean_truth(dataset, refitted, g), 1e-6));
+  }
+  CHECK(table.control_row[0] != table.control_row[1]);  // the same control, but not the same mean change
+}
+
+TEST_CASE("Two names of one structure are one perturbation that was trained on alone") {
+  const TemporaryFolder folder;
+  auto content = content_of_cells({{0, 0, -1, -6, 24, 1}, {0, 1, 2, -6, 24, 1}});
+  content.drug_group = {"same", "same", "r"};  // p and q
+  const Dataset dataset = open(content, folder);
+  std::vector<float> predicted(kGenes, 1);
+  const PredictedProfiles test{
+      "test", rows_of(dataset, "A", "q", "r"), {MatrixView<float>{predicted.data(), 1, kGenes}}, {0}, {}, {}};
+  CHECK(collect(dataset, rows_of(dataset, "A", "p"), {test}).singles_seen == std::vector<std::int32_t>{1});
+}
+
 TEST_CASE("Scores of cells are made from the rows of a condition, and only for test rows") {
   const TemporaryFolder folder;
   const Dataset dataset = open(content_of_cells({{0, 0, -1, -6, 24, 6}, {0, 1, -1, -6, 24, 1}}), folder);
@@ -206,7 +254,7 @@ TEST_CASE("Scores of cells are made from the rows of a condition, and only for t
   test.part = "test";
   test.row = ap;
   for (const std::int32_t r : rows_of(dataset, "A", "q")) test.row.push_back(r);
-  test.prediction = {predicted.data(), 7, kGenes};
+  test.prediction = MatrixView<float>{predicted.data(), 7, kGenes};
   test.status = {0, 0, 0, 0, 0, 1, 0};
   const ConditionTable table = collect(dataset, {}, {test});
   const auto expected = cell_distances(TruthScores(MatrixView<float>{cells.data(), 6, kGenes}),
@@ -228,7 +276,7 @@ TEST_CASE("DEG lists are the file's, else the largest mean differences") {
   test.part = "test";
   test.row = rows_of(without, "A", "p");
   const std::vector<float> predicted(2 * kGenes, 1);
-  test.prediction = {predicted.data(), 2, kGenes};
+  test.prediction = MatrixView<float>{predicted.data(), 2, kGenes};
   test.status = {0, 0};
   const ConditionTable computed = collect(without, {}, {test});
   CHECK(computed.deg_columns == kGenes);
@@ -253,7 +301,7 @@ TEST_CASE("Conditions of one name stay apart, and columns of unequal length are 
   content.drug_name = {"same", "same", "other"};
   const Dataset dataset = open(content, folder);
   const std::vector<float> predicted(2 * kGenes, 1);
-  PredictedProfiles test{"test", {0, 1}, {predicted.data(), 2, kGenes}, {0, 0}, {}, {}};
+  PredictedProfiles test{"test", {0, 1}, MatrixView<float>{predicted.data(), 2, kGenes}, {0, 0}, {}, {}};
   const ConditionTable table = collect(dataset, {}, {test});
   CHECK(table.name ==
         std::vector<std::string>{"A: same, 1 uM, 24 h (condition 0)", "A: same, 1 uM, 24 h (condition 1)"});
@@ -267,12 +315,12 @@ TEST_CASE("One truth serves every model of a fold, and refuses predictions of ot
   const Dataset dataset = open(content_of_cells({{0, 0, -1, -6, 24, 6}, {1, 0, -1, -6, 24, 5}}), folder);
   const auto train = rows_of(dataset, "A", "p");
   const auto rows = rows_of(dataset, "B", "p");
-  const FoldTruth truth(dataset, train, {{"validation", {}}, {"test", rows}});
+  const FoldTruth truth(dataset, {{"validation", {}, train}, {"test", rows, train}});
   const PredictedProfiles none{"validation", {}, {}, {}, {}, {}};
   for (const std::size_t period : {3U, 5U, 7U}) {
     std::vector<float> predicted;
     for (std::size_t i = 0; i < 5 * kGenes; ++i) predicted.push_back(static_cast<float>(i % period));
-    const PredictedProfiles test{"test", rows, {predicted.data(), 5, kGenes}, {0, 0, 0, 0, 0}, {}, {}};
+    const PredictedProfiles test{"test", rows, MatrixView<float>{predicted.data(), 5, kGenes}, {0, 0, 0, 0, 0}, {}, {}};
     const ConditionTable shared = truth.collect({none, test});
     const ConditionTable alone = collect(dataset, train, {test});
     CHECK(shared.prediction == alone.prediction);

@@ -276,6 +276,36 @@ TEST_CASE("Only the class of a device is in the key") {
   CHECK(on("cuda") == on("cuda:3"));
 }
 
+TEST_CASE("A model that knows the CPU only runs there beside one that uses the GPU") {
+  RunFixture fixture(card(R"(,"traits":{"devices":["cpu","cuda"]})"));
+  auto other = fixture.registry.models[0];
+  other.card = Card::parse(card(), "t");
+  other.card.id = "test.other";
+  fixture.registry.models.push_back(other);
+  ModelRequest request;
+  request.id = request.name = "test.other";
+  fixture.experiment.models.push_back(request);
+  fixture.experiment.run.device = "cuda:1";
+  const auto plan = fixture.plan();
+  CHECK(plan.cells.at(0).device == "cuda:1");
+  CHECK(plan.cells.at(0).key_inputs.at("device") == "cuda");
+  CHECK(plan.cells.at(1).device == "cpu");
+  CHECK(plan.cells.at(1).key_inputs.at("device") == "cpu");
+}
+
+TEST_CASE("A baseline that nobody named is left out with a sentence where it cannot run") {
+  RunFixture fixture(card());
+  ModelRequest absent;
+  absent.id = absent.name = "perturbation.absent";
+  fixture.experiment.models.push_back(absent);
+  CHECK_THROWS_WITH((void)fixture.plan(), contains("no model \"perturbation.absent\""));
+  fixture.experiment.models.back().added = true;
+  const auto plan = fixture.plan();
+  CHECK(plan.cells.size() == fixture.split.folds.size());
+  REQUIRE(plan.left_out.size() == 1);
+  CHECK_THAT(plan.left_out.front(), contains("the baseline perturbation.absent is left out: no model"));
+}
+
 TEST_CASE("Stochastic models run all seeds, others the first one") {
   RunFixture fixture(card());
   fixture.experiment.seeds = {5, 6, 7};
@@ -323,7 +353,8 @@ TEST_CASE("A model that cannot run on the data set is refused in one sentence") 
   CHECK_THAT(refusal(R"(,"needs":{"drugs":["morgan"]})"), contains("needs the drug block \"morgan\""));
   CHECK_THAT(refusal(R"(,"needs":{"unlabelled_target":"required"})"), contains("unlabelled samples of a target"));
   CHECK_THAT(refusal("", [](auto& f) { f.experiment.task = "expression"; }), contains("cannot do task"));
-  CHECK_THAT(refusal("", [](auto& f) { f.experiment.run.device = "cuda"; }), contains("cannot run on device \"cuda\""));
+  CHECK_THAT(refusal(R"(,"traits":{"devices":["cuda"]})"),
+             contains("cannot run on device \"cpu\"; its card says: cuda"));
   CHECK_THAT(refusal("", [](auto& f) { f.experiment.models[0].params["lamda"] = 1; }), contains("lambda"));
   CHECK_THAT(refusal("", [](auto& f) { f.experiment.models.push_back(f.experiment.models[0]); }),
              contains("two models are called"));

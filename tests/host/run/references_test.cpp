@@ -87,6 +87,22 @@ TEST_CASE("a reference in the context of the truth is the last resort, and is fl
   CHECK(chosen(dataset, fold_of(dataset, {"B:p@-6"}, {}, {"A:p@-6", "A:p@-5", "B:p@-5"}), "B:p@-6") == Names{"-"});
 }
 
+TEST_CASE("another context of the row's group serves before its own and after all others, and is flagged") {
+  TinyPerturbations data;
+  data.kin("B rim", "B");
+  for (const char* context : {"A", "B", "B rim"})
+    data.profile(context, "p", "", -6.0F).profile(context, "p", "", -5.0F);
+  data.profile("B", "q", "", -6.0F).profile("B rim", "q", "", -6.0F).profile("B", "p", "q", -6.0F);
+  const auto dataset = data.build();
+  const Names elsewhere = {"A:p@-6", "A:p@-5"};
+  CHECK(chosen(dataset, fold_of(dataset, {"B:p@-6"}), "B:p@-6") == Names{"A:p@-6"});
+  CHECK(chosen(dataset, fold_of(dataset, {"B:p@-6"}, {}, elsewhere), "B:p@-6") == Names{"B rim:p@-6*"});
+  // A double takes its own context first, then those of the group.
+  CHECK(chosen(dataset, fold_of(dataset, {"B:p+q@-6"}), "B:p+q@-6") == Names{"B:p@-6 & B:q@-6*"});
+  CHECK(chosen(dataset, fold_of(dataset, {"B:p+q@-6"}, {}, {"B:p@-6", "B:p@-5"}), "B:p+q@-6") ==
+        Names{"B rim:p@-6 & B:q@-6*"});
+}
+
 TEST_CASE("the same dose goes before others, and all of them where there is none") {
   TinyPerturbations data;
   data.profile("A", "p", "", -5.0F).profile("A", "p", "", -6.0F).profile("C", "p", "", -5.0F).profile("C", "p");

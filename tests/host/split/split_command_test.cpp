@@ -101,7 +101,8 @@ TEST_CASE("a split of perturbation profiles is made, shown, checked and used aga
   const auto checked = cdrzoo("split check s.json --data screen.h5");
   CHECK(checked.status == 0);
   CHECK_THAT(checked.out, contains("3 folds, disjoint by record and by context, made again with the same result"));
-  CHECK_THAT(cdrzoo.read("groups.csv"), contains("profile,domain,context,group,group_b,dose_log10_molar,time_h\n"));
+  CHECK_THAT(cdrzoo.read("groups.csv"),
+             contains("profile,domain,context,group,group_b,dose_log10_molar,time_h,context_group\n"));
   const auto table = cdrzoo("split make screen.h5 --kind file --task expression --file s.csv");
   CHECK(table.err.empty());
   CHECK(table.out.substr(table.out.find("repeat  fold")) == made.out.substr(made.out.find("repeat  fold")));
