@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "data/dataset_format.hpp"
 #include "data/hdf5_file.hpp"
@@ -94,14 +95,13 @@ struct PerturbationColumns {
 
 /// Does the dense row \p a come before \p b, bytewise?
 bool bytes_before(const RowMatrix& matrix, std::size_t a, std::size_t b) {
-  const auto bytes = static_cast<std::size_t>(matrix.cols) * sizeof(float);
   if (!matrix.is_sparse()) {
-    return std::memcmp(matrix.dense().row(static_cast<std::int64_t>(a)),
-                       matrix.dense().row(static_cast<std::int64_t>(b)), bytes) < 0;
+    return compare_bytes(matrix.dense().row(static_cast<std::int64_t>(a)),
+                         matrix.dense().row(static_cast<std::int64_t>(b)), static_cast<std::size_t>(matrix.cols)) < 0;
   }
   const SparseRowsView& rows = matrix.sparse();
   const auto place = [&rows](std::size_t row) { return static_cast<std::size_t>(rows.begin[row]); };
-  const auto zero = [](float x) { return std::memcmp(&x, "\0\0\0\0", sizeof x) == 0; };
+  const auto zero = [](float x) { return x == 0.0F && !std::signbit(x); };
   std::size_t i = place(a);
   std::size_t j = place(b);
   for (;;) {  // to the first column in which they differ
@@ -111,7 +111,7 @@ bool bytes_before(const RowMatrix& matrix, std::size_t a, std::size_t b) {
     const bool more_b = j < place(b + 1);
     if (!more_a || !more_b) return more_b;  // bytes of 0 come first
     if (rows.column[i] != rows.column[j]) return rows.column[j] < rows.column[i];
-    const int order = std::memcmp(&rows.value[i], &rows.value[j], sizeof(float));
+    const int order = compare_bytes(&rows.value[i], &rows.value[j]);
     if (order != 0) return order < 0;
     ++i;
     ++j;

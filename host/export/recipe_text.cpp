@@ -8,6 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "data/content_hash.hpp"
@@ -158,7 +159,7 @@ bool same_part(const FeatureBlock::Part& a, const FeatureBlock::Part& b) {
   const auto* x = static_cast<const float*>(a.data);
   const auto* y = static_cast<const float*>(b.data);
   for (std::uint64_t i = 0; i < a.bytes / sizeof(float); ++i) {
-    if (std::memcmp(x + i, y + i, sizeof(float)) != 0 && !(std::isnan(x[i]) && std::isnan(y[i]))) return false;
+    if (compare_bytes(x + i, y + i) != 0 && !(std::isnan(x[i]) && std::isnan(y[i]))) return false;
   }
   return true;
 }
@@ -183,7 +184,7 @@ template <typename T>
 bool same_array(ArrayView<T> a, ArrayView<T> b) {
   return a.size() == b.size() && (a.size() == 0 || std::equal(a.begin(), a.end(), b.begin(), [](T x, T y) {
                                     if constexpr (std::is_floating_point_v<T>) {
-                                      return std::memcmp(&x, &y, sizeof(T)) == 0 || (std::isnan(x) && std::isnan(y));
+                                      return compare_bytes(&x, &y) == 0 || (std::isnan(x) && std::isnan(y));
                                     } else {
                                       return x == y;
                                     }

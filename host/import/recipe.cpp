@@ -567,11 +567,12 @@ void read_drugs(const std::filesystem::path& path, const toml::table& table, Rec
 }
 
 /// What no single table can see.
-void read_profiles(const std::filesystem::path& path, const toml::table& table, Recipe::Profiles& out) {
+Recipe::Profiles read_profiles(const std::filesystem::path& path, const toml::table& table) {
   const Reader p(path, table, "perturbations", {"table", "profiles", "controls", "genes"});
   const toml::table* rows = p.table("table");
   const toml::table* matrix = p.table("profiles");
   if (rows == nullptr || matrix == nullptr) p.fail("perturbations need 'table' and 'profiles'");
+  Recipe::Profiles out;
   read_table(Reader(path, *rows, "perturbations.table", with_file_keys({})), out.table);
   const Reader m(path, *matrix, "perturbations.profiles", with_file_keys({"id", "storage"}));
   read_table(m, out.matrix);
@@ -585,6 +586,7 @@ void read_profiles(const std::filesystem::path& path, const toml::table& table, 
     out.gene_count = g.count("length", 50, 1);
     out.gene_rule = g.text("rule");
   }
+  return out;
 }
 
 void check(const Recipe& recipe, const Reader& reader) {
@@ -659,8 +661,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
   if (const toml::table* genes = reader.table("genes")) read_genes(path, *genes, out.genes);
   if (const toml::table* drugs = reader.table("drugs")) read_drugs(path, *drugs, out.drugs);
   for (const toml::table* domain : reader.tables("domain")) out.domains.push_back(read_domain(path, *domain));
-  if (const toml::table* profiles = reader.table("perturbations"))
-    read_profiles(path, *profiles, out.profiles.emplace());
+  if (const toml::table* profiles = reader.table("perturbations")) out.profiles = read_profiles(path, *profiles);
   check(out, reader);
   return out;
 }

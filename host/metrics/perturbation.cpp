@@ -358,7 +358,7 @@ CellRows::CellRows(const RowMatrix& all) : matrix(all), row(static_cast<std::siz
   std::iota(row.begin(), row.end(), 0);
 }
 
-TruthScores::TruthScores(CellRows cells, const ConditionMeans* condition)
+TruthScores::TruthScores(const CellRows& cells, const ConditionMeans* condition)
     : sample_{cells.matrix, sample_of_cells(cells.row)}, n_cells_(cells.row.size()) {
   if (n_cells_ < 2) return;
   const RowPanels panels(sample_.matrix, sample_.row, numbers_of(known_genes(sample_)), centre_of(sample_));

@@ -69,7 +69,7 @@ struct CellRows {
 class TruthScores {
  public:
   /// \param condition for the noise ceiling (its truth and prediction are not used); null: without
-  explicit TruthScores(CellRows cells, const ConditionMeans* condition = nullptr);
+  explicit TruthScores(const CellRows& cells, const ConditionMeans* condition = nullptr);
 
   /// The best score that noise leaves: the metrics of condition_metrics and cell_distances with the mean of one random
   /// half of the true cells as prediction and that of the other half as truth, mean over kCeilingSplits halvings of a

@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <memory>
 
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "metrics/aggregate.hpp"
 #include "metrics/perturbation.hpp"
@@ -287,8 +287,8 @@ class ConditionScorer {
       const auto j = static_cast<std::size_t>(b.rows[c]);
       if (x.condition[i] != y.condition[j] || x.n_rows[i] != y.n_rows[j]) refuse("their test conditions");
       // By bytes: a gene that was not measured is NaN, which is not equal to itself.
-      if (x.genes > 0 && std::memcmp(x.truth.data() + a.rows[c] * x.genes, y.truth.data() + b.rows[c] * y.genes,
-                                     static_cast<std::size_t>(x.genes) * sizeof(float)) != 0) {
+      if (x.genes > 0 && compare_bytes(x.truth.data() + a.rows[c] * x.genes, y.truth.data() + b.rows[c] * y.genes,
+                                       static_cast<std::size_t>(x.genes)) != 0) {
         refuse("the true profile of \"" + x.name[i] + "\"");
       }
     }

@@ -302,6 +302,9 @@ void find_best_naive(Comparison& comparison) {
   }
 }
 
+/// Scores that differ by the rounding of float predictions at most: neither is better.
+bool tied(double a, double b) { return a == b || std::abs(a - b) <= 1e-6 * std::max(std::abs(a), std::abs(b)); }
+
 /// Best first by the first metric; then those that are not ranked; then those without a value. Ties by label.
 void sort_and_mark(Comparison& comparison) {
   const auto key = [&](const Model& model) {
@@ -324,7 +327,7 @@ void sort_and_mark(Comparison& comparison) {
     }
     for (Model& model : comparison.models) {
       Column& column = model.columns[m];
-      column.best = column.shown && model.ranked() && column.summary.mean == best;
+      column.best = column.shown && model.ranked() && tied(column.summary.mean, best);
     }
   }
 }
@@ -959,7 +962,7 @@ Grid effect_grid(const Comparison& comparison, const Significance& significance,
     int won = 0;
     for (const auto& [fold, value] : column.by_fold) {
       const double other = base.columns.front().by_fold.at(fold);
-      won += (higher ? value > other : value < other) ? 1 : 0;
+      won += !tied(value, other) && (higher ? value > other : value < other) ? 1 : 0;
     }
     const double half = student_t_quantile(0.95, column.test.df) * column.test.standard_error;
     grid.body.push_back({model.label, fixed(column.test.mean_difference, decimals),

@@ -19,6 +19,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "plugin/elf.hpp"
 #include "verify/session.hpp"
@@ -82,7 +83,7 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 bool same_bytes(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  return a.size() == b.size() && (a.empty() || compare_bytes(a.data(), b.data(), a.size()) == 0);
 }
 
 /// Memory as comfortable as a plugin may expect; checks that are about memory ask for more.

@@ -132,8 +132,8 @@ class XTransferCdr final : public sdk::Model {
       context.step("epoch " + std::to_string(epoch + 1));
       // More epochs are the same schedule, slower.
       const std::int64_t published = epoch * options_.epochs / schedule.epochs;
-      const double rate =
-          options_.learning_rate * std::pow(options_.decay, static_cast<double>(published / options_.decay_epochs));
+      const std::int64_t decays = published / options_.decay_epochs;
+      const double rate = options_.learning_rate * std::pow(options_.decay, static_cast<double>(decays));
       torch::Tensor sum = torch::zeros({}, device);
       const std::vector<ItemBatch> batches = batches_of(context, sampler, schedule.batch_size, epoch);
       for (const ItemBatch& items : batches) {

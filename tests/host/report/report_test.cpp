@@ -534,6 +534,28 @@ TEST_CASE("The p values of the table are Nadeau-Bengio's on the fold values, adj
   CHECK(std::isnan(of_model["baseline.drug_mean"].first));
 }
 
+TEST_CASE("Scores that differ by rounding alone are both best, and neither wins a fold") {
+  SyntheticStore s(8);
+  const double factor = GENERATE(1 - 1e-9, 1 - 1e-3);
+  s.add("toy.good", good);
+  // The errors of one fold are smaller by a factor.
+  s.add("toy.other", [&](const Row& row, int fold, std::uint64_t seed) {
+    return row.truth + (good(row, fold, seed) - row.truth) * (fold == 2 ? factor : 1);
+  });
+  ReportOptions options;
+  options.metrics = {"rmse"};
+  options.reference_model = "toy.good";
+  const bool better = factor < 1 - 1e-6;
+  const std::string table = words_of(s, options);
+  CHECK_THAT(table, contains(better ? " 1/8" : " 0/8"));
+  options.format = "csv";
+  const std::string csv = table_of(s, options);
+  CHECK_THAT(csv, contains("toy.other"));
+  int best = 0;
+  for (std::size_t at = csv.find(",rmse,"); at != std::string::npos; at = csv.find(",rmse,", at + 1)) ++best;
+  CHECK(best == (better ? 1 : 2));
+}
+
 TEST_CASE("The best naive baseline is chosen on validation rows, never on test rows") {
   SyntheticStore s(3);
   // The drug mean is better on validation rows, worse on test rows.
