@@ -139,8 +139,8 @@ void train_adversarially(sdk::Context& context, const Domains& x, SeparationNetw
     // The reference draws another dropout mask for the critic's view of the target.
     const auto codes = net->dropout() > 0 ? net->encode({batch.source}, {batch.target, batch.target})
                                           : net->encode({batch.source}, {batch.target});
-    const torch::Tensor loss = auto_encoder_loss(net, batch, codes[0], codes[1], options.orthogonality) +
-                               options.alignment * generator_adversarial(critic, codes.back().both());  // (1) + (8)
+    torch::Tensor loss = auto_encoder_loss(net, batch, codes[0], codes[1], options.orthogonality) +
+                         options.alignment * generator_adversarial(critic, codes.back().both());  // (1) + (8)
     loss.backward();
     generator_optimizer.step(options.learning_rate);
     return loss;
