@@ -566,7 +566,6 @@ void read_drugs(const std::filesystem::path& path, const toml::table& table, Rec
   out.keep_unused = d.flag("keep_unused");
 }
 
-/// What no single table can see.
 Recipe::Profiles read_profiles(const std::filesystem::path& path, const toml::table& table) {
   const Reader p(path, table, "perturbations", {"table", "profiles", "controls", "genes"});
   const toml::table* rows = p.table("table");
@@ -589,6 +588,7 @@ Recipe::Profiles read_profiles(const std::filesystem::path& path, const toml::ta
   return out;
 }
 
+/// What no single table can see.
 void check(const Recipe& recipe, const Reader& reader) {
   if (recipe.domains.empty()) reader.fail("a recipe needs at least one [[domain]]");
   if (recipe.genes.names != GeneNames::symbol && !recipe.genes.map) {

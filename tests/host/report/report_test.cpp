@@ -550,7 +550,6 @@ TEST_CASE("Scores that differ by rounding alone are both best, and neither wins 
   CHECK_THAT(table, contains(better ? " 1/8" : " 0/8"));
   options.format = "csv";
   const std::string csv = table_of(s, options);
-  CHECK_THAT(csv, contains("toy.other"));
   int best = 0;
   for (std::size_t at = csv.find(",rmse,"); at != std::string::npos; at = csv.find(",rmse,", at + 1)) ++best;
   CHECK(best == (better ? 1 : 2));
