@@ -255,8 +255,9 @@ std::uint64_t own_memory(pid_t pid) {
   return sum;
 }
 
-/// Parent and process group from /proc/<pid>/stat; zeros if it is gone.
+/// State ('Z' for a zombie), parent and process group from /proc/<pid>/stat; zeros if it is gone.
 struct Kin {
+  char state = '\0';
   pid_t parent = 0;
   pid_t group = 0;
 };
@@ -266,7 +267,7 @@ Kin kin_of(pid_t pid) {
   if (after_name == std::string::npos || stat.size() < after_name + 4) return {};
   char* end = nullptr;
   const long parent = std::strtol(stat.c_str() + after_name + 4, &end, 10);
-  return {static_cast<pid_t>(parent), static_cast<pid_t>(std::strtol(end, nullptr, 10))};
+  return {stat[after_name + 2], static_cast<pid_t>(parent), static_cast<pid_t>(std::strtol(end, nullptr, 10))};
 }
 
 /// Memory of a worker's group. Looking for new members reads all of /proc, so that is done less often, and less often
@@ -304,15 +305,21 @@ std::uint64_t kernel_oom_kills() {
 }
 
 /// Children of this process that carry the token: they left the worker's group and were orphaned.
-std::vector<pid_t> find_strays(const std::string& token) {
+struct Strays {
   std::vector<pid_t> found;
+  bool complete = true;  ///< false while a child is between two programs, where it shows no environment
+};
+Strays find_strays(const std::string& token) {
+  Strays strays;
   const pid_t self = ::getpid();
   for_each_number_in("/proc", [&](pid_t pid) {
-    if (kin_of(pid).parent != self) return;
+    const Kin kin = kin_of(pid);
+    if (kin.parent != self || kin.state == 'Z' || kin.state == 'X') return;
     const std::string environment = proc_text("/proc/" + std::to_string(pid) + "/environ");
-    if (environment.find(token) != std::string::npos) found.push_back(pid);
+    if (environment.empty()) strays.complete = false;
+    if (environment.find(token) != std::string::npos) strays.found.push_back(pid);
   });
-  return found;
+  return strays;
 }
 
 /// Ends everything that the (already dead, not yet reaped) worker left behind. Returns how many processes that were.
@@ -338,11 +345,17 @@ int end_descendants(pid_t worker, const std::string& token) {
     }
   };
   reap(-worker);
-  for (int round = 0; round < 8; ++round) {  // ending one orphans its children
-    const std::vector<pid_t> strays = find_strays(token);
-    if (strays.empty()) break;
-    for (const pid_t pid : strays) ::kill(pid, SIGKILL);
-    for (const pid_t pid : strays) reap(pid);
+  int unclear = 0;                   // a child may also have no environment for good
+  for (int round = 0; round < 8;) {  // ending one orphans its children
+    const Strays strays = find_strays(token);
+    if (strays.found.empty()) {
+      if (strays.complete || ++unclear > 20) break;
+      ::usleep(1000);
+      continue;
+    }
+    ++round;
+    for (const pid_t pid : strays.found) ::kill(pid, SIGKILL);
+    for (const pid_t pid : strays.found) reap(pid);
   }
   return count;
 }

@@ -181,10 +181,18 @@ TEST_CASE("children that a worker leaves behind are ended, also those in session
     CHECK(end.wall_s < 5);
   }
   SECTION("in a session of its own") {
+    // the sleep is there before the file is
     const WorkerEnd end = run(
-        script(folder, "setsid sh -c 'echo $$ > child; sleep 1000 & wait' & while ! [ -s child ]; do :; done; exit 0"));
+        script(folder, "setsid sh -c 'sleep 1000 & echo $$ > child; wait' & while ! [ -s child ]; do :; done; exit 0"));
     CHECK(end.reason == Reason::exited);
     CHECK(end.strays == 2);
+  }
+  SECTION("while they become one program after the other") {
+    std::ofstream(folder.path() / "again.sh") << "exec /bin/sh again.sh\n";
+    const WorkerEnd end = run(
+        script(folder, "setsid sh -c 'echo $$ > child; exec sh again.sh' & while ! [ -s child ]; do :; done; exit 0"));
+    CHECK(end.reason == Reason::exited);
+    CHECK(end.strays == 1);
   }
   CHECK(is_gone(folder.path() / "child"));
 }
