@@ -135,7 +135,7 @@ class Run {
         store_(store),
         options_(options),
         worker_(worker_program()),
-        cpu_(detect_cpu()),
+        machine_(detect_machine()),
         caller_(caller_environment()),
         to_replace_(std::move(to_replace)),
         queue_(cells.begin(), cells.end()),
@@ -147,7 +147,7 @@ class Run {
     bundles_ = std::make_unique<BundleWriter>(plan, bundles_folder_);
     for (const auto* cell : cells) ++left_of_fold_[{cell->repeat, cell->fold}];
     (void)plan.dataset->file_hash();  // computed once here, read by all threads later
-    const auto environment = make_worker_environment(threads(), "/", cpu_, caller_);
+    const auto environment = make_worker_environment(threads(), "/", machine_, caller_);
     for (const auto& warning : environment.warnings) log::warn(warning);
   }
   ~Run() {
@@ -313,7 +313,7 @@ class Run {
 
     Outcome outcome;
     PredictionTable predictions;
-    WorkerEnvironment environment = make_worker_environment(threads(), scratch, cpu_, caller_);
+    WorkerEnvironment environment = make_worker_environment(threads(), scratch, machine_, caller_);
     bool prepared = false;
     try {
       const std::lock_guard<std::mutex> lock(hdf5_);
@@ -609,7 +609,7 @@ class Run {
   Store& store_;
   const RunOptions& options_;
   fs::path worker_;
-  CpuFeatures cpu_;
+  Machine machine_;
   std::map<std::string, std::string> caller_;
   fs::path bundles_folder_;
   std::unique_ptr<BundleWriter> bundles_;

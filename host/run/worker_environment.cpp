@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run/worker_environment.hpp"
 
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,9 @@
 #include <string_view>
 
 namespace cdrzoo {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr std::array<const char*, 3> kThreadVariables = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"};
@@ -21,9 +25,11 @@ constexpr std::array<const char*, 12> kTuningVariables = {
     "KMP_AFFINITY",        "KMP_BLOCKTIME",   "MKL_DYNAMIC", "MKL_CBWR",     "MKL_ENABLE_INSTRUCTIONS",
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA"};
 
-constexpr std::array<const char*, 7> kPassed = {"PATH",         "LD_LIBRARY_PATH", "TZ",          "ASAN_OPTIONS",
-                                                "LSAN_OPTIONS", "UBSAN_OPTIONS",   "TSAN_OPTIONS"};
+constexpr std::array<const char*, 6> kPassed = {"PATH",          "TZ",          "ASAN_OPTIONS", "LSAN_OPTIONS",
+                                                "UBSAN_OPTIONS", "TSAN_OPTIONS"};
 constexpr std::array<const char*, 4> kPassedPrefixes = {"CUDA_", "NVIDIA_", "HIP_", "ROCR_"};
+
+constexpr const char* kLibraries = "LD_LIBRARY_PATH";
 
 bool starts_with(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 
@@ -58,6 +64,16 @@ CpuFeatures detect_cpu() {
   return cpu;
 }
 
+fs::path find_openmp_blas(const fs::path& libraries) {
+  struct utsname system = {};
+  if (::uname(&system) != 0) return {};
+  const fs::path folder = libraries / (std::string(system.machine) + "-linux-gnu") / "openblas-openmp";
+  std::error_code none;
+  return fs::is_regular_file(folder / "libblas.so.3", none) ? folder : fs::path();
+}
+
+Machine detect_machine() { return {detect_cpu(), find_openmp_blas("/usr/lib")}; }
+
 std::string openblas_core_type(const CpuFeatures& cpu) {
   if (cpu.avx512) return "SkylakeX";
   if (cpu.avx2) return "Haswell";
@@ -74,7 +90,7 @@ std::vector<std::string> WorkerEnvironment::strings() const {
   return out;
 }
 
-WorkerEnvironment make_worker_environment(int threads, const std::filesystem::path& scratch, const CpuFeatures& cpu,
+WorkerEnvironment make_worker_environment(int threads, const fs::path& scratch, const Machine& machine,
                                           const std::map<std::string, std::string>& caller) {
   WorkerEnvironment out;
   nlohmann::json variables = nlohmann::json::object();
@@ -107,9 +123,13 @@ WorkerEnvironment make_worker_environment(int threads, const std::filesystem::pa
     const bool keep = wanted >= 1 && wanted <= threads;
     choose(name, keep ? *users : std::to_string(threads), keep);
   }
-  // Threads that spin while they wait take the cores from the BLAS library's own threads.
+  // Threads that spin while they wait take the cores from those of other libraries. Where BLAS uses the same ones,
+  // about half a millisecond of it is less than it takes to wake them for each of many small products.
+  const std::string spins = machine.openmp_blas.empty() ? "0" : "30000";
   const std::array<std::pair<const char*, std::string>, 3> tuned = {
-      {{"OMP_WAIT_POLICY", "PASSIVE"}, {"GOMP_SPINCOUNT", "0"}, {"OPENBLAS_CORETYPE", openblas_core_type(cpu)}}};
+      {{"OMP_WAIT_POLICY", "PASSIVE"},
+       {"GOMP_SPINCOUNT", spins},
+       {"OPENBLAS_CORETYPE", openblas_core_type(machine.cpu)}}};
   for (const auto& [name, value] : tuned) {
     const std::string* users = user_value(name);
     if (users != nullptr) {
@@ -117,6 +137,12 @@ WorkerEnvironment make_worker_environment(int threads, const std::filesystem::pa
     } else if (!value.empty()) {
       choose(name, value, false);
     }
+  }
+  const std::string* libraries = user_value(kLibraries);
+  if (libraries != nullptr || !machine.openmp_blas.empty()) {
+    std::string folders = libraries == nullptr ? "" : *libraries;
+    if (!machine.openmp_blas.empty()) folders += (folders.empty() ? "" : ":") + machine.openmp_blas.string();
+    choose(kLibraries, folders, libraries != nullptr);
   }
   for (const char* name : kTuningVariables) {
     if (const std::string* users = user_value(name)) choose(name, *users, true);
@@ -135,7 +161,7 @@ WorkerEnvironment make_worker_environment(int threads, const std::filesystem::pa
 
   out.record = {{"variables", variables},
                 {"from_user", from_user},
-                {"cpu", {{"model", cpu.model}, {"avx2", cpu.avx2}, {"avx512", cpu.avx512}}}};
+                {"cpu", {{"model", machine.cpu.model}, {"avx2", machine.cpu.avx2}, {"avx512", machine.cpu.avx512}}}};
   return out;
 }
 

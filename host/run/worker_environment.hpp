@@ -17,6 +17,17 @@ struct CpuFeatures {
 };
 [[nodiscard]] CpuFeatures detect_cpu();
 
+/// The folder of the build of OpenBLAS whose threads are OpenMP's (Debian: libopenblas0-openmp), below \p libraries; ""
+/// where it is not installed.
+[[nodiscard]] std::filesystem::path find_openmp_blas(const std::filesystem::path& libraries);
+
+/// What of the machine decides about a worker's environment.
+struct Machine {
+  CpuFeatures cpu;
+  std::filesystem::path openmp_blas;  ///< "" if there is none
+};
+[[nodiscard]] Machine detect_machine();
+
 /// The value for OPENBLAS_CORETYPE, "" to leave the choice to OpenBLAS. By features, never by the name of a machine:
 /// distributions ship releases of OpenBLAS that do not know newer CPUs and take kernels at half the speed there.
 [[nodiscard]] std::string openblas_core_type(const CpuFeatures& cpu);
@@ -33,14 +44,15 @@ struct WorkerEnvironment {
   [[nodiscard]] std::vector<std::string> strings() const;  ///< "NAME=value"
 };
 
-/// Passed through as they are: PATH, LD_LIBRARY_PATH, TZ, CUDA_*, NVIDIA_*, HIP_*, ROCR_*, the sanitizers' options, and
-/// what CDRZOO_WORKER_ENV names (comma-separated). Set: the thread budget (OMP_, OPENBLAS_, MKL_NUM_THREADS), passive
+/// Passed through as they are: PATH, TZ, CUDA_*, NVIDIA_*, HIP_*, ROCR_*, the sanitizers' options, and what
+/// CDRZOO_WORKER_ENV names (comma-separated). Set: the thread budget (OMP_, OPENBLAS_, MKL_NUM_THREADS), passive
 /// waiting (OMP_WAIT_POLICY, GOMP_SPINCOUNT), OPENBLAS_CORETYPE, LC_ALL=C, HOME and TMPDIR in \p scratch.
-/// A variable of the thread and BLAS family that the caller's environment holds already is respected and recorded as
-/// the user's; thread counts above the budget are not, because the budget is a promise to the other workers. \param
-/// caller the caller's environment as name to value
+/// LD_LIBRARY_PATH is the caller's, then the folder of OpenBLAS with OpenMP's threads: those of its other build take
+/// the cores from OpenMP's. A variable of the thread and BLAS family that the caller's environment holds already is
+/// respected and recorded as the user's; thread counts above the budget are not, because the budget is a promise to the
+/// other workers. \param caller the caller's environment as name to value
 [[nodiscard]] WorkerEnvironment make_worker_environment(int threads, const std::filesystem::path& scratch,
-                                                        const CpuFeatures& cpu,
+                                                        const Machine& machine,
                                                         const std::map<std::string, std::string>& caller);
 
 /// This process's environment as a map.

@@ -4,8 +4,9 @@
 // gradient in the critic's step, one new shuffled loader per step), in turn, so that both meet the same load; and one
 // 2048-cube product, the unit in which ../shared/peers.md compares machines.
 //
-//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 OPENBLAS_CORETYPE=SkylakeX codeae_bench [threads] [repetitions [skip
-//     fine-tuning]]
+//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=30000 OPENBLAS_CORETYPE=SkylakeX
+//         LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/openblas-openmp codeae_bench [threads] [repetitions [skip
+//         fine-tuning]]
 #include <torch/torch.h>
 
 #include <algorithm>

@@ -2,7 +2,8 @@
 // Seconds of PANCDR's training per 1,000 pairs: 7 iterations of 128 pairs and 14 target samples, 151 drugs, 702 genes,
 // published sizes. The reference needs 1.95 s where a 2048-cube sgemm runs at 475 GFLOP/s (both cores of its machine).
 //
-//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 OPENBLAS_CORETYPE=SkylakeX graph_cdr_bench [THREADS [DATA.h5]]
+//     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=30000 OPENBLAS_CORETYPE=SkylakeX
+//         LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/openblas-openmp graph_cdr_bench [THREADS [DATA.h5]]
 //
 // The drugs are those of DATA.h5 (its block graph_deepcdr), or made up: as large, but of atoms that are all different,
 // so that no two surroundings are equal.

@@ -4,8 +4,9 @@
 // without and with a coefficient of determination per training profile, in turn, so that all meet the same load; and
 // one 2048-cube product, the unit in which ../shared/peers.md compares machines. Then a prediction.
 //
-//     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 OPENBLAS_CORETYPE=SkylakeX
-//         xtransfercdr_bench [threads] [repetitions] [as written: 1 | 0]
+//     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=30000 [OPENBLAS_CORETYPE=SkylakeX, with AVX-512]
+//         LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu/openblas-openmp xtransfercdr_bench [threads] [repetitions]
+//         [as written: 1 | 0]
 #include <torch/torch.h>
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): kill is POSIX
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -234,10 +235,26 @@ TEST_CASE("the kernels of OpenBLAS follow the CPU's features") {
   CHECK(openblas_core_type({false, false, "any"}).empty());
 }
 
+TEST_CASE("OpenBLAS with OpenMP's threads is looked for where Debian has it for this processor") {
+  const test::TemporaryFolder folder;
+  CHECK(find_openmp_blas(folder.path()).empty());
+  struct utsname system = {};
+  REQUIRE(::uname(&system) == 0);
+  for (const std::string& name : {std::string("other"), std::string(system.machine)}) {
+    fs::create_directories(folder.path() / (name + "-linux-gnu") / "openblas-openmp");
+    CHECK(find_openmp_blas(folder.path()).empty());
+    std::ofstream(folder.path() / (name + "-linux-gnu") / "openblas-openmp" / "libblas.so.3") << "x";
+  }
+  CHECK(find_openmp_blas(folder.path()) ==
+        folder.path() / (std::string(system.machine) + "-linux-gnu") / "openblas-openmp");
+}
+
 TEST_CASE("a worker's environment is made here, except for what the user tuned") {
   const CpuFeatures cpu = {true, true, "a CPU"};
+  Machine machine;
+  machine.cpu = cpu;
   const auto make = [&](const std::map<std::string, std::string>& caller) {
-    return make_worker_environment(4, "/scratch", cpu, caller);
+    return make_worker_environment(4, "/scratch", machine, caller);
   };
   SECTION("nothing set") {
     const WorkerEnvironment e = make({{"PATH", "/bin"}, {"EDITOR", "vi"}, {"LD_PRELOAD", "x.so"}, {"HOME", "/root"}});
@@ -269,6 +286,20 @@ TEST_CASE("a worker's environment is made here, except for what the user tuned")
     CHECK(e.variables.at("OMP_NUM_THREADS") == "4");
     REQUIRE(e.warnings.size() == 1);
     CHECK_THAT(e.warnings[0], test::contains("OMP_NUM_THREADS=64"));
+  }
+  SECTION("OpenBLAS with OpenMP's threads is found behind the user's own libraries") {
+    CHECK(make({{"LD_LIBRARY_PATH", "/mine"}}).variables.at("LD_LIBRARY_PATH") == "/mine");
+    machine.openmp_blas = "/blas";
+    const WorkerEnvironment chosen = make({});
+    CHECK(chosen.variables.at("GOMP_SPINCOUNT") == "30000");
+    CHECK(chosen.variables.at("LD_LIBRARY_PATH") == "/blas");
+    CHECK(chosen.record.at("variables").at("LD_LIBRARY_PATH") == "/blas");
+    CHECK(chosen.record.at("from_user").empty());
+    const WorkerEnvironment mine = make({{"LD_LIBRARY_PATH", "/mine:/too"}});
+    CHECK(mine.variables.at("LD_LIBRARY_PATH") == "/mine:/too:/blas");
+    CHECK(mine.record.at("from_user") == nlohmann::json{"LD_LIBRARY_PATH"});
+    const WorkerEnvironment alone = make({{"LD_LIBRARY_PATH", "/mine"}, {"CDRZOO_WORKER_ENV", "LD_LIBRARY_PATH"}});
+    CHECK(alone.variables.at("LD_LIBRARY_PATH") == "/mine");
   }
   SECTION("rubbish is no choice") {
     CHECK(make({{"OMP_NUM_THREADS", "many"}}).variables.at("OMP_NUM_THREADS") == "4");
