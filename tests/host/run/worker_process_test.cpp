@@ -100,9 +100,12 @@ echo '{"stage":"fit"}' >&3; echo '{"stage":"fit","phase":"epoch","done":3,"total
 
 TEST_CASE("a worker sees its arguments, its environment and folder, and no descriptor of the host") {
   const test::TemporaryFolder folder;
-  const int leaked = ::open("/dev/null", O_RDONLY);  // without close-on-exec, as libhdf5 does
-  REQUIRE(leaked > 2);
-  WorkerCommand command = script(folder, R"(echo "$0 $1"; pwd; env | sort; ls /proc/$$/fd | tr '\n' ' ')");
+  const int leaked = ::fcntl(0, F_DUPFD, 10);  // without close-on-exec, as libhdf5 opens files
+  REQUIRE(leaked >= 10);
+  // By the shell alone: a pipeline or a redirection would give it descriptors of its own, as the pattern does for a
+  // moment.
+  WorkerCommand command = script(folder, R"(echo "$0 $1"; pwd; env | sort
+      for fd in /proc/$$/fd/*; do [ -e "$fd" ] && printf '%s ' "${fd##*/}"; done; echo)");
   command.environment.emplace_back("CDRZOO_X=1");
   CHECK(run(command).exit_code == 0);
   ::close(leaked);
@@ -111,8 +114,7 @@ TEST_CASE("a worker sees its arguments, its environment and folder, and no descr
   CHECK_THAT(log, test::contains(folder.path().string()));
   CHECK_THAT(log, test::contains("CDRZOO_X=1"));
   CHECK_THAT(log, !test::contains("HOME="));
-  CHECK_THAT(log, test::contains("0 1 2 3"));
-  CHECK_THAT(log, !test::contains("0 1 2 3 4"));
+  CHECK_THAT(log, test::contains("\n0 1 2 3 \n"));
 }
 
 TEST_CASE("a worker over its time is told to stop and then killed") {
