@@ -102,7 +102,7 @@ class Workplace {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
   }
   [[nodiscard]] bool no_processes(const std::string& store_name) const {
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < 1000; ++i) {
       if (processes(store_name) == 0) return true;
       sleep_ms(10);
     }
@@ -160,7 +160,7 @@ TEST_CASE("a run that is killed again and again ends with the results of an undi
     const pid_t runner = place.start("killed");
     // By what it has done, not by the clock, so that a fast or busy machine is interrupted as often as another.
     const std::size_t cells = std::min(expected.size(), before.size() + static_cast<std::size_t>(new_cells(random)));
-    for (int i = 0; i < 10000 && place.cells("killed") < cells; ++i) sleep_ms(1);
+    for (int i = 0; i < 60000 && place.cells("killed") < cells; ++i) sleep_ms(1);
     sleep_ms(delay_ms(random));
     ::kill(runner, SIGKILL);
     killed += wait_for(runner).signal == SIGKILL ? 1 : 0;
@@ -182,7 +182,7 @@ TEST_CASE("an interrupted run leaves cells and nothing else, and goes on") {
   const int signal = GENERATE(SIGINT, SIGTERM);
   const Workplace place(200);
   const pid_t runner = place.start("store");
-  for (int i = 0; i < 500 && place.processes("store") < 2; ++i) sleep_ms(10);  // the runner itself is one of them
+  for (int i = 0; i < 6000 && place.processes("store") < 2; ++i) sleep_ms(10);  // the runner itself is one of them
   sleep_ms(300);
   ::kill(runner, signal);
   CHECK(wait_for(runner).exit_code == 1);

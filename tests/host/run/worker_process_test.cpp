@@ -46,12 +46,16 @@ std::string file_text(const fs::path& path) {
   return out.str();
 }
 
+void wait_for_file(const fs::path& path) {
+  for (int i = 0; i < 6000 && !fs::exists(path); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
 /// A process id that a script wrote into a file is gone, at once or shortly.
 bool is_gone(const fs::path& pid_file) {
   pid_t pid = 0;
   std::ifstream(pid_file) >> pid;
   if (pid <= 0) return false;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     if (::kill(pid, 0) != 0) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -66,7 +70,7 @@ TEST_CASE("a worker that ends by itself is reported with its exit code") {
     const WorkerEnd end = run(script(folder, "exit " + std::to_string(code)));
     CHECK(end.reason == Reason::exited);
     CHECK(end.exit_code == code);
-    CHECK(end.wall_s < 5);
+    CHECK(end.wall_s < 60);
     CHECK(end.strays == 0);
   }
 }
@@ -121,22 +125,22 @@ TEST_CASE("a worker over its time is told to stop and then killed") {
   const test::TemporaryFolder folder;
   SECTION("it follows") {
     WorkerCommand command = script(folder, "trap 'exit 7' TERM; while :; do sleep 0.02; done");
-    command.timeout_s = 0.2;
+    command.timeout_s = 1;
     command.grace_s = 10;
     const WorkerEnd end = run(command);
     CHECK(end.reason == Reason::timeout);
     CHECK(end.exit_code == 7);
     CHECK_FALSE(end.killed);
-    CHECK(end.wall_s < 5);
+    CHECK(end.wall_s < 60);
   }
   SECTION("it does not") {
     WorkerCommand command = script(folder, "trap '' TERM; while :; do sleep 0.02; done");
-    command.timeout_s = 0.2;
+    command.timeout_s = 1;
     const WorkerEnd end = run(command);
     CHECK(end.reason == Reason::timeout);
     CHECK(end.killed);
     CHECK(end.signal == SIGKILL);
-    CHECK(end.wall_s < 5);
+    CHECK(end.wall_s < 60);
   }
   SECTION("it ends in time") {
     WorkerCommand command = script(folder, "exit 0");
@@ -148,18 +152,18 @@ TEST_CASE("a worker over its time is told to stop and then killed") {
 TEST_CASE("a worker is cancelled politely or at once") {
   const test::TemporaryFolder folder;
   std::atomic<Stop> stop{Stop::no};
-  WorkerCommand command = script(folder, "trap '' TERM; while :; do sleep 0.02; done");
+  WorkerCommand command = script(folder, "trap '' TERM; : > ready; while :; do sleep 0.02; done");
   const bool politely = GENERATE(true, false);
   command.grace_s = politely ? 0.2 : 1000;
   std::thread caller([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    wait_for_file(folder.path() / "ready");
     stop = politely ? Stop::politely : Stop::at_once;
   });
   const WorkerEnd end = run_worker(command, stop, {});
   caller.join();
   CHECK(end.reason == Reason::cancelled);
   CHECK(end.killed);
-  CHECK(end.wall_s < 5);
+  CHECK(end.wall_s < 60);
 }
 
 TEST_CASE("a worker over its memory is stopped, its children count") {
@@ -172,7 +176,7 @@ TEST_CASE("a worker over its memory is stopped, its children count") {
   const WorkerEnd end = run(command);
   CHECK(end.reason == Reason::memory);
   CHECK(end.peak_memory_bytes > command.memory_bytes);
-  CHECK(end.wall_s < 20);
+  CHECK(end.wall_s < 60);
 }
 
 TEST_CASE("children that a worker leaves behind are ended, also those in sessions of their own") {
@@ -181,7 +185,7 @@ TEST_CASE("children that a worker leaves behind are ended, also those in session
     const WorkerEnd end = run(script(folder, "sleep 1000 & echo $! > child; exit 0"));
     CHECK(end.reason == Reason::exited);
     CHECK(end.strays == 1);
-    CHECK(end.wall_s < 5);
+    CHECK(end.wall_s < 60);
   }
   SECTION("in a session of its own") {
     // the sleep is there before the file is
