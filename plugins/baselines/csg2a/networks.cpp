@@ -259,8 +259,10 @@ ResponseImpl::Readout ResponseImpl::readout(const torch::Tensor& basal, const to
   out.weight = torch::matmul(of_predicted, network_->output_weight());
   out.bias = predicted_bias;
   const auto [first, first_bias] = folded(head_, 0);
-  const std::int64_t width = first.size(0);
-  const auto part = [&](std::int64_t i) { return first.narrow(1, i * width, width); };
+  const auto part = [&weight = first](std::int64_t i) {  // C++17 captures no binding by its own name
+    const std::int64_t width = weight.size(0);
+    return weight.narrow(1, i * width, width);
+  };
   out.of_cell = torch::matmul(project_basal(basal), part(0).t());
   out.mix = part(1);
   out.of_condition = torch::matmul(project_compound(compound), part(2).t()) + first_bias;
