@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/Parallel.h>
+
 #include <cdrzoo/torch.hpp>
 #include <cdrzoo/torch_safetensors.hpp>
 #include <cdrzoo/torch_target_unit.hpp>
@@ -118,6 +120,19 @@ TEST_CASE("guards set what the call wants and restore what they found", "[torch]
   }
   CHECK(at::get_num_threads() == threads);
   CHECK(torch::GradMode::is_enabled() == grad);
+}
+
+TEST_CASE("a parallel loop compiled here runs on as many threads as the call has", "[torch]") {
+  for (const int threads : {1, 3}) {
+    FakeCall call(1, threads);
+    const sdk::Context context(call.get());
+    const sdk::TorchGuard guard(context, sdk::Grad::off);
+    std::vector<int> thread_of(3, -1);
+    at::parallel_for(0, 3, /*grain_size=*/1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) thread_of[static_cast<std::size_t>(i)] = at::get_thread_num();
+    });
+    CHECK((thread_of == (threads == 1 ? std::vector<int>{0, 0, 0} : std::vector<int>{0, 1, 2})));
+  }
 }
 
 TEST_CASE("a device that is not there is an error", "[torch]") {
